@@ -1,0 +1,49 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"strconv"
+)
+
+// IDTag is the first netstring of the bytes that the random part of an entry
+// id is taken from.
+const IDTag = "pgwitness/id/v1"
+
+// EntryID is the UUIDv7 (RFC 9562 §5.7) of the change at p in stream: its time
+// is the commit time (microseconds since 1970, cut to milliseconds), its
+// random part the first 74 bits of SHA-256 over ns(tag) ns(stream)
+// ns(dec(commit_lsn)) ns(dec(ordinal)). A replay makes the same id.
+func EntryID(stream string, timestamp int64, p Position) UUID {
+	var scratch [128]byte
+	b := AppendNetstring(scratch[:0], IDTag)
+	b = AppendNetstring(b, stream)
+	b = appendUint(b, uint64(p.CommitLSN))
+	b = appendUint(b, uint64(p.Ordinal))
+	sum := sha256.Sum256(b)
+
+	ms := uint64(timestamp / 1000)
+	var u UUID
+	for i := range 6 {
+		u[i] = byte(ms >> (40 - 8*i))
+	}
+	copy(u[6:], sum[:10])
+	u[6] = u[6]&0x0f | 0x70 // version 7
+	u[8] = u[8]&0x3f | 0x80 // RFC 9562 variant
+	return u
+}
+
+// ParseUUID reads the canonical form; ok is false for anything else.
+func ParseUUID(s string) (u UUID, ok bool) {
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return UUID{}, false
+	}
+	digits := s[0:8] + s[9:13] + s[14:18] + s[19:23] + s[24:36]
+	for i := range 16 {
+		b, err := strconv.ParseUint(digits[2*i:2*i+2], 16, 8)
+		if err != nil {
+			return UUID{}, false
+		}
+		u[i] = byte(b)
+	}
+	return u, true
+}
