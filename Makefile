@@ -1,0 +1,65 @@
+# What can be done here. `make` alone prints the list.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-builtin-rules
+
+# The version that the binary reports. Without git: what go records by itself.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+
+# Two packages at a time: each one that needs servers starts its own.
+TEST_FLAGS   ?= -race -p 2 -timeout 15m
+FUZZTIME     ?= 10s
+PACKAGES     ?= ./...
+
+ENGINES := engines/node_modules/.package-lock.json
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: engines
+engines: $(ENGINES) ## Fetch the real PostgreSQL and ClickHouse engines (npm, by lock file)
+
+# npm writes node_modules/.package-lock.json last, so it stands for a whole
+# installation; its age against the lock file says whether it is the right one.
+$(ENGINES): %/node_modules/.package-lock.json: %/package-lock.json %/package.json
+	@command -v npm >/dev/null || { echo "npm is not installed: it brings the engines (Debian: apt-get install npm)" >&2; exit 1; }
+	npm ci --prefix $* --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: build
+build: ## Build bin/pgwitness (no cgo)
+	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/pgwitness ./cmd/pgwitness
+
+.PHONY: test
+test: engines ## Run every test, with the race detector, against the real engines
+	go test $(TEST_FLAGS) $(PACKAGES)
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need no servers (seconds)
+	go test -short $(PACKAGES)
+
+# Each fuzz target for FUZZTIME, found by its name: a new one needs no entry here.
+.PHONY: fuzz-short
+fuzz-short: ## Fuzz every target for FUZZTIME (default 10s)
+	@grep -rn --include='*_test.go' -oE '^func Fuzz[A-Za-z0-9_]+' . | sed -E 's|/[^/]*:[0-9]+:func | |' | sort -u | \
+	while read -r dir name; do \
+		echo "fuzz $$dir $$name for $(FUZZTIME)"; \
+		go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) "$$dir" </dev/null; \
+	done
+
+.PHONY: lint
+lint: ## Check formatting, go vet, staticcheck
+	@unformatted=$$(gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "not formatted (gofmt -w mends it):"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go tool staticcheck ./...
+
+.PHONY: check
+check: lint test ## What CI does: lint and test
+
+.PHONY: clean
+clean: ## Remove what the targets above have made
+	rm -rf bin dist engines/node_modules engines/matrix/node_modules
