@@ -85,24 +85,28 @@ func (s *Sealer) hashContents(entries []audit.Entry) {
 }
 
 func (s *Sealer) hashPart(entries []audit.Entry) {
-	mac := hmac.New(sha256.New, s.secret)
+	salts := salter{mac: hmac.New(sha256.New, s.secret)}
 	var preimage []byte
 	for i := range entries {
 		e := &entries[i]
-		e.Salt = salt(mac, e.Sequence)
+		e.Salt = salts.salt(e.Sequence)
 		preimage = audit.AppendPreimage(preimage[:0], e)
 		e.Hash = sha256.Sum256(preimage)
 	}
 }
 
+// salter makes salts; its buffers live with it so that a salt costs no memory.
+type salter struct {
+	mac    hash.Hash
+	digits [20]byte
+	sum    [sha256.Size]byte
+}
+
 // salt is the first 16 bytes of HMAC-SHA256(stream secret, dec(sequence)).
-func salt(mac hash.Hash, sequence uint64) (s audit.Salt) {
-	var digits [20]byte
-	var sum [sha256.Size]byte
-	mac.Reset()
-	mac.Write(strconv.AppendUint(digits[:0], sequence, 10))
-	copy(s[:], mac.Sum(sum[:0]))
-	return s
+func (s *salter) salt(sequence uint64) audit.Salt {
+	s.mac.Reset()
+	s.mac.Write(strconv.AppendUint(s.digits[:0], sequence, 10))
+	return audit.Salt(s.mac.Sum(s.sum[:0]))
 }
 
 // Content is the content hash of e: SHA-256 over its preimage.

@@ -1,0 +1,167 @@
+package enrich
+
+import (
+	"fmt"
+	"net/netip"
+	"path"
+	"slices"
+)
+
+// Config is what an operator can say about the meaning of changes.
+type Config struct {
+	// Tables says how rows are named. A table that is not listed is named
+	// after itself.
+	Tables []Table `yaml:"-"`
+	// Actors map what PostgreSQL observed of a connection to an actor. The
+	// first rule that matches wins.
+	Actors []ActorRule `yaml:"actors"`
+	// Actions map a change to an action of the vocabulary. The first rule that
+	// matches wins; without one, an insert is "create", an update "update", a
+	// delete "delete" and so on.
+	Actions []ActionRule `yaml:"actions"`
+	// Vocabulary lists actions beyond the built-in ones. Rules and events can
+	// use no others.
+	Vocabulary []string `yaml:"vocabulary"`
+	// BulkThreshold is the number of rows of one table in one transaction
+	// above which its rows are bulk changes. Default 1000.
+	BulkThreshold int `yaml:"bulk_threshold"`
+}
+
+// Table names the rows of a table.
+type Table struct {
+	Schema, Name string
+	Resource     string   // resource_type; empty: the name of the table
+	Key          []string // columns of resource_id; empty: the primary key
+}
+
+// ActorRule maps observed facts to an actor.
+type ActorRule struct {
+	// Name appears in the attribution of the entry as "rule:<name>".
+	Name string `yaml:"name"`
+	// Match holds the conditions, all of which must hold.
+	Match ActorMatch `yaml:"match"`
+	// Actor is filled in where nothing more trusted said otherwise.
+	Actor Actor `yaml:"actor"`
+}
+
+// ActorMatch is a set of conditions on a connection; empty ones hold.
+type ActorMatch struct {
+	DBUser          string `yaml:"db_user"`          // session user, * and ? as in file names
+	ApplicationName string `yaml:"application_name"` // likewise
+	Network         string `yaml:"network"`          // CIDR that holds the client address
+}
+
+// Actor is who a rule says it was.
+type Actor struct {
+	ID     string `yaml:"id"`     // e.g. api:shopify-connector
+	Email  string `yaml:"email"`  // optional
+	Role   string `yaml:"role"`   // role at the time, optional
+	Type   string `yaml:"type"`   // human, api, system, cron
+	Source string `yaml:"source"` // interface, e.g. shopify; optional
+}
+
+// ActionRule maps a change to an action.
+type ActionRule struct {
+	// Name appears where the rule fails.
+	Name string `yaml:"name"`
+	// Table is the table, schema-qualified unless in public; * and ? as in
+	// file names. Empty: every table.
+	Table string `yaml:"table"`
+	// Operation is insert, update, delete or truncate. Empty: each.
+	Operation string `yaml:"operation"`
+	// When is an expression (expr-lang) over old, new, table, operation; see
+	// docs/configuration.md. Empty: always.
+	When string `yaml:"when"`
+	// Action is a word of the vocabulary.
+	Action string `yaml:"action"`
+}
+
+// DefaultBulkThreshold is the BulkThreshold of a Config that gives none.
+const DefaultBulkThreshold = 1000
+
+// Actions is the built-in vocabulary.
+func Actions() []string {
+	return []string{
+		"create", "update", "delete", "truncate",
+		"bulk_create", "bulk_update", "bulk_delete",
+		"approve", "reject", "archive", "restore", "refund", "adjust", "export", "cancel",
+		"login", "logout", "login_failed", "read", "mfa_challenge", "api_call", "key_rotated",
+		"grant", "revoke", "role_change", "price_change", "erase",
+		"refused", "forged_context", "gap", "heartbeat", "start", "stop", "ddl",
+	}
+}
+
+// Problem is one thing wrong with a configuration.
+type Problem struct {
+	Path    string // of the key within the room's part, e.g. actors[2].match.network
+	Message string
+}
+
+// Validate returns every problem, in the order of the keys.
+func (c Config) Validate() []Problem {
+	var ps []Problem
+	bad := func(path, format string, args ...any) {
+		ps = append(ps, Problem{path, fmt.Sprintf(format, args...)})
+	}
+	for i, r := range c.Actors {
+		r.validate(fmt.Sprintf("actors[%d]", i), bad)
+	}
+	words := append(Actions(), c.Vocabulary...)
+	for i, r := range c.Actions {
+		r.validate(fmt.Sprintf("actions[%d]", i), words, bad)
+	}
+	if c.BulkThreshold < 0 {
+		bad("bulk_threshold", "must not be negative")
+	}
+	return ps
+}
+
+func (r ActorRule) validate(at string, bad func(string, string, ...any)) {
+	if r.Name == "" {
+		bad(at+".name", "is missing")
+	}
+	if r.Match == (ActorMatch{}) {
+		bad(at+".match", "has no condition, so the rule would match every connection")
+	}
+	if _, err := path.Match(r.Match.DBUser, ""); err != nil {
+		bad(at+".match.db_user", "is not a pattern: %v", err)
+	}
+	if _, err := path.Match(r.Match.ApplicationName, ""); err != nil {
+		bad(at+".match.application_name", "is not a pattern: %v", err)
+	}
+	if n := r.Match.Network; n != "" {
+		if _, err := netip.ParsePrefix(n); err != nil {
+			bad(at+".match.network", "is not a network like 10.0.0.0/8: %v", err)
+		}
+	}
+	if r.Actor == (Actor{}) {
+		bad(at+".actor", "says nothing")
+	}
+	if t := r.Actor.Type; t != "" && !slices.Contains(actorTypes(), t) {
+		bad(at+".actor.type", "is %q, want one of human, api, system, cron, unknown", t)
+	}
+}
+
+func (r ActionRule) validate(at string, words []string, bad func(string, string, ...any)) {
+	if r.Name == "" {
+		bad(at+".name", "is missing")
+	}
+	if _, err := path.Match(r.Table, ""); err != nil {
+		bad(at+".table", "is not a pattern: %v", err)
+	}
+	switch r.Operation {
+	case "", "insert", "update", "delete", "truncate":
+	default:
+		bad(at+".operation", "is %q, want insert, update, delete or truncate", r.Operation)
+	}
+	if r.When != "" {
+		if _, err := compileWhen(r.When); err != nil {
+			bad(at+".when", "is not an expression: %v", err)
+		}
+	}
+	if !slices.Contains(words, r.Action) {
+		bad(at+".action", "is %q, which is not in the vocabulary", r.Action)
+	}
+}
+
+func actorTypes() []string { return []string{"human", "api", "system", "cron", "unknown"} }

@@ -1,0 +1,182 @@
+// Package enrich turns committed transactions into entries of the trail: it
+// says who made each change, what it was, from where and why, and how that is
+// known. The sequence and the hashes are left to chain.
+//
+// A stamp (a logical message that the statement trigger wrote into the log)
+// governs the changes after it, until the next stamp of the same transaction.
+// Changes before any stamp are of an unknown actor. Whatever is wrong with a
+// stamp, a comment or a rule, the change becomes an entry and the entry says
+// what was wrong.
+//
+// The result is a function of the transaction and the configuration alone, so
+// that a redelivery makes the same bytes. This package never does I/O, never
+// reads a clock, never blocks and never drops a change.
+package enrich
+
+import (
+	"github.com/pgwitness/pgwitness/audit"
+)
+
+// Enricher holds the rules of one stream and the state of the transaction at
+// hand. It is owned by one goroutine.
+type Enricher struct {
+	stream  string
+	key     []byte
+	rules   *rules
+	plans   map[uint32]*plan
+	stamps  stampCache
+	unknown *context // of changes that no stamp governs
+
+	tx      txState
+	arena   arena
+	scratch []byte
+	stats   Stats
+}
+
+// txState lives from the first part of a transaction to its last.
+type txState struct {
+	xid     uint32
+	ordinal uint32
+	context *context       // of the last good stamp; nil before the first
+	rows    map[uint32]int // rows changed per relation, all parts so far
+}
+
+// Stats counts what the metrics tell. The numbers grow for the life of the
+// Enricher.
+type Stats struct {
+	Entries    uint64
+	Attributed uint64 // entries whose actor is more than the database user
+	Bypassed   uint64 // entries without a stamp
+	Forged     uint64 // messages with our prefix and a bad MAC
+	RuleErrors uint64 // action rules that failed on a row
+}
+
+// New returns an Enricher for stream. key is the stamp key of the audited
+// database; with it, stamps are told from forgeries.
+func New(stream string, cfg Config, key [32]byte) (*Enricher, error) {
+	r, err := compileRules(cfg)
+	if err != nil {
+		return nil, err
+	}
+	e := &Enricher{
+		stream: stream,
+		key:    append([]byte(nil), key[:]...),
+		rules:  r,
+		plans:  make(map[uint32]*plan),
+		stamps: newStampCache(),
+	}
+	e.unknown = newContext(nil, r)
+	return e, nil
+}
+
+// Stats returns the counts so far.
+func (e *Enricher) Stats() Stats { return e.stats }
+
+// Append appends the entries of tx to dst and returns it. before is the
+// timestamp of the preceding entry of the chain, which a message outside of
+// any transaction inherits, since the log gives it no time of its own.
+//
+// Parts of one transaction must be given one after the other, the first first.
+func (e *Enricher) Append(dst []audit.Entry, tx *audit.Tx, before int64) []audit.Entry {
+	if tx.First {
+		e.tx = txState{xid: tx.XID, rows: e.tx.rows}
+		clear(e.tx.rows)
+	}
+	e.countRows(tx)
+	start := len(dst)
+	for i := range tx.Changes {
+		c := &tx.Changes[i]
+		if c.Op == audit.Logical {
+			dst = e.appendMessage(dst, tx, c, before)
+			continue
+		}
+		dst = e.appendRow(dst, tx, c)
+	}
+	e.stats.Entries += uint64(len(dst) - start)
+	return dst
+}
+
+// countRows adds up the rows that tx changes per table, before the first entry
+// is made, so that a bulk change is recognised from its first row on. Of a
+// transaction in several parts, each part is judged by what was seen up to its
+// end.
+func (e *Enricher) countRows(tx *audit.Tx) {
+	whole := tx.First && tx.Last
+	if whole && len(tx.Changes) <= e.rules.bulkThreshold {
+		return
+	}
+	if e.tx.rows == nil {
+		e.tx.rows = make(map[uint32]int)
+	}
+	for i := range tx.Changes {
+		if r := tx.Changes[i].Relation; r != nil {
+			e.tx.rows[r.ID]++
+		}
+	}
+}
+
+// appendRow makes the entry of a row change or TRUNCATE.
+func (e *Enricher) appendRow(dst []audit.Entry, tx *audit.Tx, c *audit.Change) []audit.Entry {
+	ctx := e.governing()
+	p := e.plan(c.Relation)
+	dst, n := e.begin(dst, ctx, tx)
+	n.ResourceType = p.resourceType
+	n.SchemaName, n.TableName = p.schema, p.table
+	n.Operation = operationText(c.Op)
+
+	notes := e.values(n, p, c)
+	n.ResourceID = e.resourceID(p, c)
+	action, ruleError := e.rules.action(p, c, e.tx.rows[c.Relation.ID])
+	n.Action = action
+	if ruleError != "" {
+		notes.ruleError = ruleError
+		e.stats.RuleErrors++
+	}
+	n.Attribution = e.attribution(ctx, notes)
+
+	if ctx == e.unknown {
+		e.stats.Bypassed++
+	}
+	if ctx.attributed {
+		e.stats.Attributed++
+	}
+	return dst
+}
+
+// governing is the context of the change at hand.
+func (e *Enricher) governing() *context {
+	if e.tx.context == nil {
+		return e.unknown
+	}
+	return e.tx.context
+}
+
+// begin appends an entry that has everything that does not depend on the row.
+func (e *Enricher) begin(dst []audit.Entry, ctx *context, tx *audit.Tx) ([]audit.Entry, *audit.Entry) {
+	dst = append(dst, ctx.template)
+	n := &dst[len(dst)-1]
+	n.Stream = e.stream
+	n.Timestamp = tx.CommitTime
+	n.XID = tx.XID
+	n.CommitLSN = tx.CommitLSN
+	n.Ordinal = e.tx.ordinal
+	n.ID = audit.EntryID(e.stream, tx.CommitTime, n.Position())
+	e.tx.ordinal++
+	return dst, n
+}
+
+// arena hands out memory for the values of entries in large blocks. A block is
+// never reused: it lives until the last entry that points into it is gone.
+type arena struct{ block []byte }
+
+const arenaBlock = 256 << 10
+
+// save copies b, never returning NULL.
+func (a *arena) save(b []byte) audit.Text {
+	if cap(a.block)-len(a.block) < len(b) || a.block == nil {
+		a.block = make([]byte, 0, max(arenaBlock, len(b)))
+	}
+	start := len(a.block)
+	a.block = append(a.block, b...)
+	return a.block[start:len(a.block):len(a.block)]
+}

@@ -1,0 +1,190 @@
+package enrich
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pgwitness/pgwitness/audit"
+)
+
+// plan is what is known of a relation before its rows are looked at.
+type plan struct {
+	relation     *audit.Relation
+	resourceType audit.Text
+	schema       audit.Text
+	table        audit.Text
+	columns      []column
+	key          []int // indexes into columns, in key order
+	byName       []int // indexes into columns, sorted by column name
+	actions      [4][]*actionRule
+	identity     string // words for the notes
+}
+
+type column struct {
+	name     string
+	jsonKey  []byte // "name":
+	form     form
+	key      bool
+	identity bool
+}
+
+// form says how a column is written in JSON.
+type form byte
+
+const (
+	quotedText form = iota
+	bareNumber      // smallint, integer, bigint
+	boolean
+)
+
+// OIDs of the types that are not written as strings (pg_type.dat).
+const (
+	boolOID = 16
+	int8OID = 20
+	int2OID = 21
+	int4OID = 23
+)
+
+// plan returns the plan of r, made anew when the table changed. Relations are
+// immutable, so the pointer tells.
+func (e *Enricher) plan(r *audit.Relation) *plan {
+	if p := e.plans[r.ID]; p != nil && p.relation == r {
+		return p
+	}
+	p := newPlan(r, e.rules)
+	e.plans[r.ID] = p
+	return p
+}
+
+func newPlan(r *audit.Relation, rules *rules) *plan {
+	t := rules.tables[r.Schema+"."+r.Name]
+	p := &plan{
+		relation:     r,
+		resourceType: audit.T(resourceType(r, t)),
+		schema:       audit.T(r.Schema),
+		table:        audit.T(r.Name),
+		key:          r.Key,
+		identity:     identityWord(r.Identity),
+	}
+	if len(t.Key) > 0 {
+		p.key = indexes(r, t.Key)
+	}
+	for i, c := range r.Columns {
+		p.columns = append(p.columns, column{
+			name:     c.Name,
+			jsonKey:  append(appendJSONString(nil, c.Name), ':'),
+			form:     formOf(c.TypeOID),
+			key:      slices.Contains(p.key, i),
+			identity: c.InIdentity,
+		})
+		p.byName = append(p.byName, i)
+	}
+	slices.SortFunc(p.byName, func(a, b int) int {
+		return strings.Compare(p.columns[a].name, p.columns[b].name)
+	})
+	p.chooseActions(rules)
+	return p
+}
+
+// chooseActions keeps the rules that can match this table, per operation.
+func (p *plan) chooseActions(rules *rules) {
+	name := tableName(p.relation)
+	for i := range rules.actions {
+		a := &rules.actions[i]
+		if !matches(a.table, name) && !matches(a.table, p.relation.Schema+"."+p.relation.Name) {
+			continue
+		}
+		for op, text := range words.operation {
+			if a.Operation == "" || a.Operation == text.String() {
+				p.actions[op] = append(p.actions[op], a)
+			}
+		}
+	}
+}
+
+// tableName is the name of a table as people write it: without the schema if
+// that is public.
+func tableName(r *audit.Relation) string {
+	if r.Schema == "public" {
+		return r.Name
+	}
+	return r.Schema + "." + r.Name
+}
+
+func resourceType(r *audit.Relation, t Table) string {
+	if t.Resource != "" {
+		return t.Resource
+	}
+	return tableName(r)
+}
+
+// indexes finds the columns called names; one that the table does not have (any
+// more) is left out.
+func indexes(r *audit.Relation, names []string) []int {
+	var is []int
+	for _, n := range names {
+		if i := slices.IndexFunc(r.Columns, func(c audit.Column) bool { return c.Name == n }); i >= 0 {
+			is = append(is, i)
+		}
+	}
+	return is
+}
+
+func formOf(oid uint32) form {
+	switch oid {
+	case boolOID:
+		return boolean
+	case int2OID, int4OID, int8OID:
+		return bareNumber
+	}
+	return quotedText
+}
+
+func identityWord(identity byte) string {
+	switch identity {
+	case 'f':
+		return "full"
+	case 'i':
+		return "index"
+	case 'n':
+		return "nothing"
+	}
+	return "default"
+}
+
+// environment is what the condition of an action rule sees: old and new map
+// column names to values: nil, a bool, an int, or the text that PostgreSQL
+// wrote.
+func (p *plan) environment(c *audit.Change) map[string]any {
+	return map[string]any{
+		"old":       p.values(c.Old),
+		"new":       p.values(c.New),
+		"table":     tableName(p.relation),
+		"operation": c.Op.String(),
+	}
+}
+
+func (p *plan) values(t audit.Tuple) map[string]any {
+	m := make(map[string]any, len(t))
+	for i, v := range t {
+		if v.Kind != audit.Literal || i >= len(p.columns) {
+			continue
+		}
+		m[p.columns[i].name] = native(p.columns[i].form, v.Data)
+	}
+	return m
+}
+
+func native(f form, data []byte) any {
+	text := string(data)
+	switch f {
+	case boolean:
+		return text == "t"
+	case bareNumber:
+		if n, err := strconv.Atoi(text); err == nil {
+			return n
+		}
+	}
+	return text
+}

@@ -1,0 +1,155 @@
+package enrich
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/pgwitness/pgwitness/audit"
+)
+
+// Prefix is the prefix of the logical messages that are ours.
+const Prefix = "pgwitness"
+
+// A message is two bytes of kind and version, a MAC, and a JSON payload; see
+// docs/stamps.md.
+const (
+	kindStamp   = "S1"
+	kindEvent   = "E1"
+	kindRefused = "R1"
+
+	macSize    = 16
+	headerSize = 2 + macSize
+)
+
+// errForged is what is wrong with a message whose MAC is not ours, or that was
+// written for another transaction or database.
+var errForged = errors.New("forged")
+
+// payload is the JSON of a message. Fields that do not apply are absent.
+type payload struct {
+	XID         uint64            `json:"x"`
+	Database    string            `json:"d"`
+	SessionUser string            `json:"u"`
+	Role        string            `json:"r"`
+	Application string            `json:"a"`
+	Host        string            `json:"h"`
+	PID         int               `json:"i"`
+	Depth       int               `json:"t"`
+	Claims      map[string]string `json:"c"`
+	Query       string            `json:"q"`
+	QueryCut    bool              `json:"qc"`
+	At          int64             `json:"at"` // microseconds since 1970
+	Event       *event            `json:"e"`
+}
+
+// open checks the MAC of content and returns its kind and its payload.
+func open(key, content []byte) (kind string, body []byte, err error) {
+	if len(content) < headerSize {
+		return "", nil, fmt.Errorf("%w: %d bytes are too short for a message", errForged, len(content))
+	}
+	kind, body = string(content[:2]), content[headerSize:]
+	mac := hmac.New(sha256.New, key)
+	mac.Write(content[:2])
+	mac.Write(body)
+	if !hmac.Equal(mac.Sum(nil)[:macSize], content[2:headerSize]) {
+		return "", nil, fmt.Errorf("%w: the MAC is not ours", errForged)
+	}
+	return kind, body, nil
+}
+
+// stampCache remembers the contexts of recent payloads. Connections stamp the
+// same facts transaction after transaction; only the transaction id, which
+// stands first, differs.
+type stampCache struct {
+	contexts map[string]*context
+	bytes    int
+}
+
+// stampCacheBytes bounds the payloads remembered; at the bound all are
+// forgotten, which costs one more decoding each.
+const stampCacheBytes = 4 << 20
+
+func newStampCache() stampCache { return stampCache{contexts: make(map[string]*context)} }
+
+// stamp returns the context that the payload body of transaction xid stands for.
+func (e *Enricher) stamp(body []byte, xid uint32) (*context, error) {
+	id, rest, ok := cutXID(body)
+	if ok {
+		if uint32(id) != xid {
+			return nil, fmt.Errorf("%w: written for transaction %d, found in %d", errForged, uint32(id), xid)
+		}
+		if c := e.stamps.contexts[string(rest)]; c != nil {
+			return c, nil
+		}
+	}
+	var p payload
+	if err := json.Unmarshal(body, &p); err != nil {
+		return nil, fmt.Errorf("decode stamp: %w", err)
+	}
+	if uint32(p.XID) != xid {
+		return nil, fmt.Errorf("%w: written for transaction %d, found in %d", errForged, uint32(p.XID), xid)
+	}
+	c := newContext(&p, e.rules)
+	if ok {
+		e.remember(rest, c)
+	}
+	return c, nil
+}
+
+func (e *Enricher) remember(rest []byte, c *context) {
+	if e.stamps.bytes+len(rest) > stampCacheBytes {
+		e.stamps = newStampCache()
+	}
+	e.stamps.contexts[string(rest)] = c
+	e.stamps.bytes += len(rest)
+}
+
+// cutXID splits {"x":123,… behind the number.
+func cutXID(body []byte) (id uint64, rest []byte, ok bool) {
+	digits, ok := bytes.CutPrefix(body, []byte(`{"x":`))
+	if !ok {
+		return 0, nil, false
+	}
+	for len(digits) > 0 && digits[0] == ' ' {
+		digits = digits[1:]
+	}
+	n := 0
+	for n < len(digits) && digits[n] >= '0' && digits[n] <= '9' {
+		n++
+	}
+	id, err := strconv.ParseUint(string(digits[:n]), 10, 64)
+	return id, digits[n:], err == nil
+}
+
+// appendMessage handles a logical message: a stamp sets the context, an event
+// or a forgery becomes an entry, and messages of others are not our business.
+func (e *Enricher) appendMessage(dst []audit.Entry, tx *audit.Tx, c *audit.Change, before int64) []audit.Entry {
+	m := c.Message
+	if m.Prefix != Prefix {
+		return dst
+	}
+	kind, body, err := open(e.key, m.Content)
+	switch {
+	case err != nil:
+	case kind == kindStamp && m.Transactional:
+		var ctx *context
+		if ctx, err = e.stamp(body, tx.XID); err == nil {
+			e.tx.context = ctx
+			return dst
+		}
+	case kind == kindEvent || kind == kindRefused:
+		var p *payload
+		if p, err = e.eventPayload(body, tx, m.Transactional); err == nil {
+			return e.appendEvent(dst, tx, p, kind, before)
+		}
+	default:
+		err = fmt.Errorf("a message of kind %q is not known to this version", kind)
+	}
+	e.stats.Forged++
+	return e.appendForgery(dst, tx, m, err, before)
+}
