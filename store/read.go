@@ -1,0 +1,138 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/ClickHouse/ch-go"
+	"github.com/ClickHouse/ch-go/proto"
+
+	"github.com/pgwitness/pgwitness/audit"
+)
+
+// Select is a SELECT of whole entries from the trail: where is a condition with
+// {name:Type} parameters ("" is all), tail what follows it (ORDER BY, LIMIT,
+// SETTINGS).
+func Select(where, tail string) string {
+	q := "SELECT " + SelectList() + " FROM audit_logs"
+	if where != "" {
+		q += " WHERE " + where
+	}
+	return q + " " + tail
+}
+
+// Param is the value of {name:Type} in a query. The server reads it as the
+// text form of that type, so no value can end the statement.
+func Param(name string, value any) proto.Parameter {
+	text := fmt.Sprint(value)
+	// Two readers unescape it: that of settings (quotes), then that of the
+	// type (tab-separated text).
+	text = strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`, "\x00", `\0`).Replace(text)
+	text = strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(text)
+	return proto.Parameter{Key: name, Value: "'" + text + "'"}
+}
+
+// Blocks runs a query whose columns are SelectList and calls use with each
+// block of the result, in order, on the caller's goroutine. The block is valid
+// during the call; memory is that of one block. An error of use ends the query
+// and is returned as it is.
+//
+// When it returns an error, client is closed, unless the server itself refused
+// the query.
+func Blocks(ctx context.Context, client *ch.Client, query string, use func(*Columns) error, params ...proto.Parameter) error {
+	columns := NewColumns()
+	return Receive(ctx, client, ch.Query{Body: query, Parameters: params, Result: columns.Results()}, func() error {
+		return use(columns)
+	})
+}
+
+// Receive runs any query and calls use for each block that q.Result has
+// received, on the caller's goroutine; the rules are those of Blocks.
+func Receive(ctx context.Context, client *ch.Client, q ch.Query, use func() error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	received, used := make(chan struct{}), make(chan struct{})
+	q.OnResult = func(ctx context.Context, b proto.Block) error {
+		if b.Rows == 0 {
+			return nil
+		}
+		// The columns belong to use from the first send to the second.
+		select {
+		case received <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		select {
+		case <-used:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	done := make(chan error, 1)
+	go func() { done <- client.Do(ctx, q) }()
+	for {
+		select {
+		case err := <-done:
+			return Server{}.Explain(err)
+		case <-received:
+		}
+		if err := use(); err != nil {
+			cancel()
+			<-done // nobody writes to the columns any more
+			return err
+		}
+		select {
+		case used <- struct{}{}:
+		case err := <-done:
+			return Server{}.Explain(err)
+		}
+	}
+}
+
+// errStopped ends a query whose consumer has seen enough.
+var errStopped = errors.New("stopped")
+
+// Entries runs a query whose columns are SelectList and yields its entries, in
+// order. The entry is one and the same, refilled: Clone keeps it. An error is
+// the last thing yielded, with a nil entry. Breaking out of the loop closes
+// client.
+func Entries(ctx context.Context, client *ch.Client, query string, params ...proto.Parameter) iter.Seq2[*audit.Entry, error] {
+	return func(yield func(*audit.Entry, error) bool) {
+		var e audit.Entry
+		err := Blocks(ctx, client, query, func(c *Columns) error {
+			for i := range c.Rows() {
+				c.Row(i, &e)
+				if !yield(&e, nil) {
+					return errStopped
+				}
+			}
+			return nil
+		}, params...)
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(nil, fmt.Errorf("read audit_logs: %w", err))
+		}
+	}
+}
+
+// Clone is a copy of e that owns its memory.
+func Clone(e *audit.Entry) audit.Entry {
+	out := *e
+	out.Changed = append([]string(nil), e.Changed...)
+	for _, t := range []*audit.Text{
+		&out.ActorID, &out.ActorEmail, &out.ActorRole, &out.ActorType,
+		&out.ResourceType, &out.ResourceID, &out.Action, &out.OldValues, &out.NewValues,
+		&out.Source, &out.IPAddress, &out.UserAgent, &out.GeoCountry, &out.GeoCity, &out.GeoLat, &out.GeoLon,
+		&out.ReasonCode, &out.ReasonNote,
+		&out.Attribution, &out.RequestID, &out.TraceID, &out.APIKeyID, &out.DBUser, &out.ApplicationName,
+		&out.SchemaName, &out.TableName, &out.Operation,
+	} {
+		if *t != nil {
+			*t = append(make(audit.Text, 0, len(*t)), *t...)
+		}
+	}
+	return out
+}

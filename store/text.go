@@ -1,0 +1,344 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+
+	"github.com/ClickHouse/ch-go/proto"
+
+	"github.com/pgwitness/pgwitness/audit"
+)
+
+// textColumn is a Nullable(String) column that takes and gives audit.Text
+// without making strings of it.
+type textColumn struct {
+	nulls  proto.ColUInt8
+	values proto.ColStr
+}
+
+func (c *textColumn) append(t audit.Text) {
+	var null uint8
+	if t == nil {
+		null = 1
+	}
+	c.nulls = append(c.nulls, null)
+	c.values.AppendBytes(t)
+}
+
+// row lends the memory of the column.
+func (c *textColumn) row(i int) audit.Text {
+	if c.nulls[i] != 0 {
+		return nil
+	}
+	return present(c.values.RowBytes(i))
+}
+
+// present makes sure that an empty string is not taken for NULL.
+func present(b []byte) audit.Text {
+	if b == nil {
+		return audit.Text{}
+	}
+	return b
+}
+
+func (c *textColumn) Type() proto.ColumnType { return "Nullable(String)" }
+func (c *textColumn) Rows() int              { return len(c.nulls) }
+
+func (c *textColumn) Reset() {
+	c.nulls.Reset()
+	c.values.Reset()
+}
+
+func (c *textColumn) EncodeColumn(b *proto.Buffer) {
+	c.nulls.EncodeColumn(b)
+	c.values.EncodeColumn(b)
+}
+
+func (c *textColumn) WriteColumn(w *proto.Writer) {
+	c.nulls.WriteColumn(w)
+	c.values.WriteColumn(w)
+}
+
+func (c *textColumn) DecodeColumn(r *proto.Reader, rows int) error {
+	if err := c.nulls.DecodeColumn(r, rows); err != nil {
+		return err
+	}
+	return c.values.DecodeColumn(r, rows)
+}
+
+// lowText is a LowCardinality(Nullable(String)) or LowCardinality(String)
+// column: a dictionary of the distinct values, and one key into it per row. In
+// a nullable one key 0 is NULL, whatever string lies there.
+type lowText struct {
+	nullable bool
+	dict     proto.ColStr
+	keys     []uint32
+
+	index map[string]uint32 // when writing: value → key
+	names []string          // when reading: key → value, filled on demand
+
+	narrow proto.ColUInt8 // keys as they travel; the narrowest that fits is used
+	medium proto.ColUInt16
+}
+
+func newLowText(nullable bool) *lowText {
+	return &lowText{nullable: nullable, index: make(map[string]uint32)}
+}
+
+// append adds a row to a nullable column. It allocates only for values that
+// are not yet in the dictionary.
+func (c *lowText) append(t audit.Text) {
+	if len(c.dict.Pos) == 0 {
+		c.dict.AppendBytes(nil) // the place of NULL
+	}
+	if t == nil {
+		c.keys = append(c.keys, 0)
+		return
+	}
+	// Runs of the same value are the rule: the last key is tried first.
+	if n := len(c.keys); n > 0 && c.keys[n-1] > 0 && bytes.Equal(c.dict.RowBytes(int(c.keys[n-1])), t) {
+		c.keys = append(c.keys, c.keys[n-1])
+		return
+	}
+	key, ok := c.index[string(t)]
+	if !ok {
+		key = c.learn(string(t))
+	}
+	c.keys = append(c.keys, key)
+}
+
+// appendName adds a row to a column that is not nullable.
+func (c *lowText) appendName(s string) {
+	key, ok := c.index[s]
+	if !ok {
+		key = c.learn(s)
+	}
+	c.keys = append(c.keys, key)
+}
+
+// learn puts a value into the dictionary.
+func (c *lowText) learn(s string) uint32 {
+	key := uint32(len(c.dict.Pos))
+	c.dict.Append(s)
+	c.index[s] = key
+	return key
+}
+
+// row lends the memory of the column.
+func (c *lowText) row(i int) audit.Text {
+	key := c.keys[i]
+	if c.nullable && key == 0 {
+		return nil
+	}
+	return present(c.dict.RowBytes(int(key)))
+}
+
+// name is row i as a string, which is made once per distinct value of the
+// block and outlives it.
+func (c *lowText) name(i int) string {
+	key := int(c.keys[i])
+	if len(c.names) == 0 {
+		c.names = append(c.names, make([]string, len(c.dict.Pos))...)
+	}
+	if c.names[key] == "" {
+		c.names[key] = c.dict.Row(key)
+	}
+	return c.names[key]
+}
+
+func (c *lowText) Type() proto.ColumnType {
+	if c.nullable {
+		return "LowCardinality(Nullable(String))"
+	}
+	return "LowCardinality(String)"
+}
+
+func (c *lowText) Rows() int { return len(c.keys) }
+
+func (c *lowText) Reset() {
+	c.dict.Reset()
+	c.keys = c.keys[:0]
+	c.names = c.names[:0]
+	clear(c.index)
+}
+
+// The wire form of a dictionary column: a version before the first block of a
+// column, then flags with the width of a key, the dictionary, the keys. Each
+// block carries a whole dictionary of its own.
+const (
+	lowVersion     = 1
+	lowWidthMask   = 0xff
+	lowGlobal      = 1 << 8  // keys refer to a dictionary sent before; we never get one
+	lowHasKeys     = 1 << 9  // the block brings its dictionary
+	lowUpdatesDict = 1 << 10 // it replaces the one before
+)
+
+func (c *lowText) EncodeState(b *proto.Buffer) { b.PutInt64(lowVersion) }
+
+func (c *lowText) DecodeState(r *proto.Reader) error {
+	v, err := r.Int64()
+	if err != nil {
+		return err
+	}
+	if v != lowVersion {
+		return fmt.Errorf("dictionary version %d, want %d", v, lowVersion)
+	}
+	return nil
+}
+
+func (c *lowText) EncodeColumn(b *proto.Buffer) {
+	if len(c.keys) == 0 {
+		return
+	}
+	width, keys := c.packed()
+	b.PutInt64(lowHasKeys | lowUpdatesDict | width)
+	b.PutInt64(int64(c.dict.Rows()))
+	c.dict.EncodeColumn(b)
+	b.PutInt64(int64(len(c.keys)))
+	keys.EncodeColumn(b)
+}
+
+func (c *lowText) WriteColumn(w *proto.Writer) { w.ChainBuffer(c.EncodeColumn) }
+
+// packed is the keys in the narrowest type, and that type's number.
+func (c *lowText) packed() (width int64, keys proto.ColInput) {
+	switch n := c.dict.Rows(); {
+	case n <= math.MaxUint8+1:
+		c.narrow = c.narrow[:0]
+		for _, k := range c.keys {
+			c.narrow = append(c.narrow, uint8(k))
+		}
+		return 0, c.narrow
+	case n <= math.MaxUint16+1:
+		c.medium = c.medium[:0]
+		for _, k := range c.keys {
+			c.medium = append(c.medium, uint16(k))
+		}
+		return 1, c.medium
+	}
+	return 2, proto.ColUInt32(c.keys)
+}
+
+func (c *lowText) DecodeColumn(r *proto.Reader, rows int) error {
+	if rows == 0 {
+		return nil
+	}
+	flags, err := r.Int64()
+	if err != nil {
+		return err
+	}
+	if flags&lowGlobal != 0 || flags&lowHasKeys == 0 {
+		return fmt.Errorf("dictionary flags %#x are not supported", flags)
+	}
+	size, err := r.Int64()
+	if err != nil {
+		return err
+	}
+	if size < 0 || size > math.MaxUint32 {
+		return fmt.Errorf("dictionary of %d values", size)
+	}
+	if err := c.dict.DecodeColumn(r, int(size)); err != nil {
+		return err
+	}
+	n, err := r.Int64()
+	if err != nil {
+		return err
+	}
+	if n != int64(rows) {
+		return fmt.Errorf("%d dictionary keys for %d rows", n, rows)
+	}
+	return c.decodeKeys(r, flags&lowWidthMask, rows)
+}
+
+// decodeKeys widens the keys and checks them, so that a row can be taken
+// without fear.
+func (c *lowText) decodeKeys(r *proto.Reader, width int64, rows int) error {
+	switch width {
+	case 0:
+		c.narrow.Reset()
+		if err := c.narrow.DecodeColumn(r, rows); err != nil {
+			return err
+		}
+		for _, k := range c.narrow {
+			c.keys = append(c.keys, uint32(k))
+		}
+	case 1:
+		c.medium.Reset()
+		if err := c.medium.DecodeColumn(r, rows); err != nil {
+			return err
+		}
+		for _, k := range c.medium {
+			c.keys = append(c.keys, uint32(k))
+		}
+	case 2:
+		if err := (*proto.ColUInt32)(&c.keys).DecodeColumn(r, rows); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("dictionary keys of width %d", width)
+	}
+	for _, k := range c.keys {
+		if int(k) >= len(c.dict.Pos) {
+			return fmt.Errorf("dictionary key %d of %d", k, len(c.dict.Pos))
+		}
+	}
+	return nil
+}
+
+// nameLists is an Array(LowCardinality(String)) column.
+type nameLists struct {
+	ends  proto.ColUInt64 // end of each row in names
+	names *lowText
+}
+
+func (c *nameLists) append(names []string) {
+	for _, n := range names {
+		c.names.appendName(n)
+	}
+	c.ends = append(c.ends, uint64(len(c.names.keys)))
+}
+
+// row appends the names of row i to dst.
+func (c *nameLists) row(dst []string, i int) []string {
+	start := uint64(0)
+	if i > 0 {
+		start = c.ends[i-1]
+	}
+	for k := start; k < c.ends[i]; k++ {
+		dst = append(dst, c.names.name(int(k)))
+	}
+	return dst
+}
+
+func (c *nameLists) Type() proto.ColumnType { return "Array(LowCardinality(String))" }
+func (c *nameLists) Rows() int              { return len(c.ends) }
+
+func (c *nameLists) Reset() {
+	c.ends.Reset()
+	c.names.Reset()
+}
+
+func (c *nameLists) EncodeState(b *proto.Buffer)       { c.names.EncodeState(b) }
+func (c *nameLists) DecodeState(r *proto.Reader) error { return c.names.DecodeState(r) }
+
+func (c *nameLists) EncodeColumn(b *proto.Buffer) {
+	c.ends.EncodeColumn(b)
+	c.names.EncodeColumn(b)
+}
+
+func (c *nameLists) WriteColumn(w *proto.Writer) { w.ChainBuffer(c.EncodeColumn) }
+
+func (c *nameLists) DecodeColumn(r *proto.Reader, rows int) error {
+	if err := c.ends.DecodeColumn(r, rows); err != nil {
+		return err
+	}
+	before := uint64(0)
+	for _, end := range c.ends {
+		if end < before || end > math.MaxInt32 {
+			return fmt.Errorf("array offset %d after %d", end, before)
+		}
+		before = end
+	}
+	return c.names.DecodeColumn(r, int(before))
+}
