@@ -1,6 +1,7 @@
 package enrich
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"path"
@@ -91,17 +92,12 @@ func Actions() []string {
 	}
 }
 
-// Problem is one thing wrong with a configuration.
-type Problem struct {
-	Path    string // of the key within the room's part, e.g. actors[2].match.network
-	Message string
-}
-
-// Validate returns every problem, in the order of the keys.
-func (c Config) Validate() []Problem {
-	var ps []Problem
+// Validate returns all problems at once, each beginning with the path of its
+// key within this part of the configuration: "actors[2].match.network: …".
+func (c Config) Validate() error {
+	var problems []error
 	bad := func(path, format string, args ...any) {
-		ps = append(ps, Problem{path, fmt.Sprintf(format, args...)})
+		problems = append(problems, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
 	}
 	for i, r := range c.Actors {
 		r.validate(fmt.Sprintf("actors[%d]", i), bad)
@@ -113,7 +109,7 @@ func (c Config) Validate() []Problem {
 	if c.BulkThreshold < 0 {
 		bad("bulk_threshold", "must not be negative")
 	}
-	return ps
+	return errors.Join(problems...)
 }
 
 func (r ActorRule) validate(at string, bad func(string, string, ...any)) {

@@ -36,8 +36,8 @@ type actionRule struct {
 }
 
 func compileRules(cfg Config) (*rules, error) {
-	if ps := cfg.Validate(); len(ps) > 0 {
-		return nil, fmt.Errorf("%s %s", ps[0].Path, ps[0].Message)
+	if err := cfg.Validate(); err != nil {
+		return nil, err
 	}
 	r := &rules{
 		tables:        make(map[string]Table),
