@@ -1,0 +1,147 @@
+package pgwitness
+
+import (
+	"time"
+
+	"github.com/pgwitness/pgwitness/audit"
+)
+
+// batch is a run of sealed entries of one month that is stored by one insert,
+// and what may be acknowledged once it is.
+type batch struct {
+	before  audit.Head // what the first entry is linked to
+	after   audit.Head
+	entries []audit.Entry
+	bytes   int       // of the feeds they came from, about
+	ack     audit.LSN // end of the last transaction wholly in this batch or before it; 0: none yet
+	opened  time.Time // when the first entry came in
+}
+
+// monthOf numbers the month of a timestamp as the partitions of the trail do:
+// 202611.
+func monthOf(microseconds int64) int {
+	t := time.UnixMicro(microseconds).UTC()
+	return t.Year()*100 + int(t.Month())
+}
+
+// empty reports whether there is nothing to store and nothing to acknowledge.
+func (b *batch) empty() bool { return len(b.entries) == 0 && b.ack == 0 }
+
+// gatherer turns transactions into batches. It is owned by the gather loop.
+type gatherer struct {
+	enrich  enricher
+	seal    sealer
+	limits  BatchConfig
+	head    audit.Head // behind the last entry that was put into a batch and sealed
+	stored  audit.Head // what the trail held when the stream was taken up
+	current *batch
+	ready   []*batch // full, sealed, in order
+}
+
+// enricher makes entries of a transaction; see enrich.Enricher.Append.
+type enricher interface {
+	Append(dst []audit.Entry, tx *audit.Tx, before int64) []audit.Entry
+}
+
+// sealer links entries behind a head; see chain.Sealer.Seal.
+type sealer interface {
+	Seal(head audit.Head, entries []audit.Entry) audit.Head
+}
+
+func newGatherer(e enricher, s sealer, limits BatchConfig, head audit.Head) *gatherer {
+	return &gatherer{enrich: e, seal: s, limits: limits, head: head, stored: head, current: &batch{}}
+}
+
+// add takes the transactions of feed in. Batches that became full are in
+// ready.
+func (g *gatherer) add(feed *audit.Feed, now time.Time) {
+	share := feed.Bytes / max(1, len(feed.Txs))
+	for i := range feed.Txs {
+		g.addTx(&feed.Txs[i], share, now)
+	}
+}
+
+func (g *gatherer) addTx(tx *audit.Tx, bytes int, now time.Time) {
+	b := g.current
+	start := len(b.entries)
+	b.entries = g.enrich.Append(b.entries, tx, g.lastTimestamp())
+	b.entries = g.dropStored(b.entries, start)
+	g.splitMonths(start, now)
+
+	b = g.current
+	if len(b.entries) > 0 && b.opened.IsZero() {
+		b.opened = now
+	}
+	b.bytes += bytes
+	if tx.EndLSN > b.ack {
+		b.ack = tx.EndLSN
+	}
+	if len(b.entries) >= g.limits.Rows || b.bytes >= g.limits.Bytes {
+		g.flush()
+	}
+}
+
+// lastTimestamp is the timestamp of the entry before the next one.
+func (g *gatherer) lastTimestamp() int64 {
+	if n := len(g.current.entries); n > 0 {
+		return g.current.entries[n-1].Timestamp
+	}
+	return g.head.Timestamp
+}
+
+// dropStored removes from entries[start:] what the trail holds already: after
+// a restart PostgreSQL delivers again everything behind the acknowledged
+// position, and the trail may be further.
+func (g *gatherer) dropStored(entries []audit.Entry, start int) []audit.Entry {
+	n := start
+	for n < len(entries) && g.stored.Covers(entries[n].Position()) {
+		n++
+	}
+	if n == start {
+		return entries
+	}
+	return append(entries[:start], entries[n:]...)
+}
+
+// splitMonths cuts the current batch where the month changes at or behind
+// entry start, since an insert into two partitions would not be atomic. What
+// can be acknowledged stays with the last piece.
+func (g *gatherer) splitMonths(start int, now time.Time) {
+	for i := max(start, 1); i < len(g.current.entries); i++ {
+		b := g.current
+		if monthOf(b.entries[i].Timestamp) == monthOf(b.entries[i-1].Timestamp) {
+			continue
+		}
+		rest := append([]audit.Entry(nil), b.entries[i:]...)
+		b.entries = b.entries[:i]
+		g.flush()
+		g.current.entries, g.current.opened = rest, now
+		i = 0
+	}
+}
+
+// flush seals the current batch and opens the next one.
+func (g *gatherer) flush() {
+	b := g.current
+	if b.empty() {
+		return
+	}
+	b.before = g.head
+	g.head = g.seal.Seal(g.head, b.entries)
+	b.after = g.head
+	g.ready = append(g.ready, b)
+	g.current = &batch{}
+}
+
+// due is the time at which the current batch must be flushed; ok is false when
+// there is nothing to flush.
+func (g *gatherer) due() (t time.Time, ok bool) {
+	b := g.current
+	if b.empty() {
+		return time.Time{}, false
+	}
+	if b.opened.IsZero() { // only a position: it can wait for entries, but not for ever
+		return time.Time{}, true
+	}
+	return b.opened.Add(g.limits.Window), true
+}

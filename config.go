@@ -1,0 +1,224 @@
+package pgwitness
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/pgwitness/pgwitness/enrich"
+	"github.com/pgwitness/pgwitness/store"
+)
+
+// Config is the configuration file, configs/pgwitness.yaml. Every key has a
+// default but the name and the tables of a stream. A value ${NAME} is taken
+// from the environment, ${file:/path} from a file.
+type Config struct {
+	// StateDir holds what the sidecar must keep beside the databases: its
+	// signing key, and the data of embedded engines. Default: .pgwitness.
+	StateDir string `yaml:"state_dir"`
+	// Engines is the folder of the embedded engines. Default: the folder
+	// engines next to the executable or in the working directory.
+	Engines string `yaml:"engines"`
+	// Log says what is logged.
+	Log LogConfig `yaml:"log"`
+	// HTTP is the port of metrics and health.
+	HTTP HTTPConfig `yaml:"http"`
+	// ClickHouse holds the trail.
+	ClickHouse store.Config `yaml:"clickhouse"`
+	// Batch says how entries are gathered before they are stored.
+	Batch BatchConfig `yaml:"batch"`
+	// Streams are the audited databases: one slot and one chain each.
+	Streams []StreamConfig `yaml:"streams"`
+}
+
+// LogConfig says what is logged, and how.
+type LogConfig struct {
+	// Level is debug, info, warn or error. Default: info.
+	Level string `yaml:"level"`
+	// Format is json or console. Default: json.
+	Format string `yaml:"format"`
+}
+
+// HTTPConfig is the port of metrics and health.
+type HTTPConfig struct {
+	// Listen is the address of /metrics, /healthz and /readyz; "off" opens
+	// none. Default: 127.0.0.1:9187.
+	Listen string `yaml:"listen"`
+}
+
+// BatchConfig bounds a batch. The first bound that is met flushes it.
+type BatchConfig struct {
+	// Window is the time that the first entry of a batch waits for others.
+	// Default: 500ms.
+	Window time.Duration `yaml:"window"`
+	// Rows is the number of entries. Default: 20000.
+	Rows int `yaml:"rows"`
+	// Bytes is the size of their values. Default: 16777216 (16 MiB).
+	Bytes int `yaml:"bytes"`
+}
+
+// StreamConfig is one audited database.
+type StreamConfig struct {
+	// Name of the stream: lower-case letters, digits and _. It is hashed into
+	// every entry and cannot be changed later.
+	Name string `yaml:"name"`
+	// Postgres is the audited database.
+	Postgres PostgresConfig `yaml:"postgres"`
+	// Tables that are audited, by name or pattern.
+	Tables []TableConfig `yaml:"tables"`
+	// Exclude takes tables out again that a pattern of Tables caught.
+	Exclude []string `yaml:"exclude"`
+	// Config holds the actor rules, action rules and vocabulary.
+	enrich.Config `yaml:",inline"`
+}
+
+// PostgresConfig is how the audited database is reached.
+type PostgresConfig struct {
+	// DSN as libpq reads it, of the role that streams. Empty runs the embedded
+	// engine.
+	DSN string `yaml:"dsn"`
+	// AdminDSN of the role that installs and removes triggers, for setup and
+	// teardown only. Default: the DSN.
+	AdminDSN string `yaml:"admin_dsn"`
+	// Slot is the replication slot. Default: pgwitness_<stream>.
+	Slot string `yaml:"slot"`
+	// Publication that names the tables. Default: pgwitness_<stream>.
+	Publication string `yaml:"publication"`
+}
+
+// TableConfig is one audited table, or several by pattern.
+type TableConfig struct {
+	// Name, with schema: public.orders, or a pattern: public.*.
+	Name string `yaml:"name"`
+	// Resource is the resource_type of its rows. Default: the table's name.
+	Resource string `yaml:"resource"`
+	// Key lists the columns of resource_id. Default: the primary key.
+	Key []string `yaml:"key"`
+	// ReplicaIdentity that setup gives the table: full, default or keep.
+	// Default: full, so that entries have old values.
+	ReplicaIdentity string `yaml:"replica_identity"`
+}
+
+// DefaultConfig is what an empty configuration file means.
+func DefaultConfig() Config {
+	return Config{
+		StateDir:   ".pgwitness",
+		Log:        LogConfig{Level: "info", Format: "json"},
+		HTTP:       HTTPConfig{Listen: "127.0.0.1:9187"},
+		ClickHouse: store.DefaultConfig(),
+		Batch:      BatchConfig{Window: 500 * time.Millisecond, Rows: 20000, Bytes: 16 << 20},
+	}
+}
+
+// fillStreams gives each stream the defaults that depend on its name.
+func (c *Config) fillStreams() {
+	for i := range c.Streams {
+		s := &c.Streams[i]
+		if s.Postgres.Slot == "" {
+			s.Postgres.Slot = "pgwitness_" + s.Name
+		}
+		if s.Postgres.Publication == "" {
+			s.Postgres.Publication = "pgwitness_" + s.Name
+		}
+		if s.BulkThreshold == 0 {
+			s.BulkThreshold = enrich.DefaultBulkThreshold
+		}
+		for j := range s.Tables {
+			if s.Tables[j].ReplicaIdentity == "" {
+				s.Tables[j].ReplicaIdentity = "full"
+			}
+		}
+	}
+}
+
+var (
+	streamName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,40}$`)
+	slotName   = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
+	tableName  = regexp.MustCompile(`^[^.]+\.[^.]+$`)
+)
+
+// Validate returns all problems at once, each as "key.path: message".
+func (c Config) Validate() error {
+	var problems []error
+	bad := func(path, format string, args ...any) {
+		problems = append(problems, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
+	}
+	if c.StateDir == "" {
+		bad("state_dir", "must name a folder")
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		bad("log.level", "%q is none of debug, info, warn, error", c.Log.Level)
+	}
+	if c.Log.Format != "json" && c.Log.Format != "console" {
+		bad("log.format", "%q is neither json nor console", c.Log.Format)
+	}
+	if c.Batch.Window <= 0 || c.Batch.Window > time.Minute {
+		bad("batch.window", "%s is not between 1ms and 1m", c.Batch.Window)
+	}
+	if c.Batch.Rows < 1 || c.Batch.Rows > 1_000_000 {
+		bad("batch.rows", "%d is not between 1 and 1000000", c.Batch.Rows)
+	}
+	if c.Batch.Bytes < 1<<16 {
+		bad("batch.bytes", "%d is below 65536", c.Batch.Bytes)
+	}
+	if err := c.ClickHouse.Validate(); err != nil {
+		problems = append(problems, err)
+	}
+	if len(c.Streams) == 0 {
+		bad("streams", "names no database to audit")
+	}
+	seen := make(map[string]bool)
+	for i, s := range c.Streams {
+		at := fmt.Sprintf("streams[%d]", i)
+		if seen[s.Name] {
+			bad(at+".name", "%q is taken by another stream", s.Name)
+		}
+		seen[s.Name] = true
+		s.validate(at, bad)
+	}
+	return errors.Join(problems...)
+}
+
+func (s StreamConfig) validate(at string, bad func(path, format string, args ...any)) {
+	if !streamName.MatchString(s.Name) {
+		bad(at+".name", "%q is not a name of lower-case letters, digits and _ that begins with a letter", s.Name)
+	}
+	if !slotName.MatchString(s.Postgres.Slot) {
+		bad(at+".postgres.slot", "%q is not a name of lower-case letters, digits and _", s.Postgres.Slot)
+	}
+	if s.Postgres.Publication == "" {
+		bad(at+".postgres.publication", "is empty")
+	}
+	if len(s.Tables) == 0 {
+		bad(at+".tables", "names no table")
+	}
+	for j, t := range s.Tables {
+		path := fmt.Sprintf("%s.tables[%d]", at, j)
+		if !tableName.MatchString(t.Name) {
+			bad(path+".name", "%q is not schema.table or a pattern such as public.*", t.Name)
+		}
+		if !slices.Contains([]string{"full", "default", "keep"}, t.ReplicaIdentity) {
+			bad(path+".replica_identity", "%q is none of full, default, keep", t.ReplicaIdentity)
+		}
+		if strings.ContainsAny(t.Name, "*?") && (t.Resource != "" || len(t.Key) > 0) {
+			bad(path, "a pattern can have neither resource nor key: list the table by name as well")
+		}
+	}
+	if err := s.Config.Validate(); err != nil {
+		for _, p := range unjoin(err) {
+			problem, rest, _ := strings.Cut(p.Error(), ": ")
+			bad(at+"."+problem, "%s", rest)
+		}
+	}
+}
+
+// unjoin takes the errors of errors.Join apart.
+func unjoin(err error) []error {
+	if j, ok := err.(interface{ Unwrap() []error }); ok {
+		return j.Unwrap()
+	}
+	return []error{err}
+}
