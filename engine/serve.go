@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+	"unsafe"
+
+	"github.com/ebitengine/purego"
+)
+
+// stopSection is the part of the configuration file that is for ServeClickHouse: as whom it may end
+// the query that keeps the engine running.
+const stopSection = "pgwitness"
+
+// serveQuery opens the ports and then never ends; the engine lives as long as this query does.
+const serveQuery = "SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP;" +
+	" SELECT sleepEachRow(1) FROM system.numbers" +
+	" SETTINGS max_block_size=1, function_sleep_max_microseconds_per_block=0 FORMAT Null"
+
+// stopStatement ends serveQuery, and with it the engine, which then shuts down in order. All other
+// queries end first, so that no insert is cut off in the middle of the shutdown.
+const stopStatement = "KILL QUERY WHERE query_id != queryID() ASYNC"
+
+// drainTime is how long the engine may take to shut down before the process ends regardless. What
+// it acknowledged is on disk either way.
+const drainTime = 15 * time.Second
+
+// ServeClickHouse runs inside the child process: it loads the engine library and serves the ports
+// that configFile names, until ctx ends or standard input closes, which is how the child notices
+// that its parent is gone. The process must end after it returns, for the library cannot be
+// unloaded.
+func ServeClickHouse(ctx context.Context, configFile, library string) error {
+	stop, err := readStop(configFile)
+	if err != nil {
+		return err
+	}
+	run, err := loadEngine(library)
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- run("clickhouse", "--config-file", configFile, "--query", serveQuery) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("serve clickhouse: %w", err)
+	case <-ctx.Done():
+	case <-inputClosed():
+	}
+	return stop.drain(ended)
+}
+
+// inputClosed is closed when standard input ends.
+func inputClosed() <-chan struct{} {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		// Nothing is ever sent; a read returns when the other end is gone.
+		_, _ = os.Stdin.Read(make([]byte, 1))
+	}()
+	return closed
+}
+
+// stopOrder is how to reach the engine from within.
+type stopOrder struct {
+	HTTPPort int    `xml:"http_port"`
+	User     string `xml:"pgwitness>user"`
+	Password string `xml:"pgwitness>password"`
+}
+
+func readStop(configFile string) (*stopOrder, error) {
+	text, err := os.ReadFile(configFile)
+	if err != nil {
+		return nil, fmt.Errorf("read clickhouse configuration: %w", err)
+	}
+	var stop stopOrder
+	if err := xml.Unmarshal(text, &stop); err != nil {
+		return nil, fmt.Errorf("read clickhouse configuration %s: %w", configFile, err)
+	}
+	return &stop, nil
+}
+
+// drain ends the queries and waits until the engine has shut down.
+func (s *stopOrder) drain(ended <-chan error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	defer cancel()
+	url := "http://" + address(s.HTTPPort)
+	for {
+		// The answer may be lost with the engine that gives it: only the end counts.
+		_, refused := request(ctx, http.MethodPost, url, s.User, s.Password, stopStatement)
+		select {
+		case <-ended:
+			return nil // a cancelled query is how it ends
+		case <-time.After(500 * time.Millisecond):
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("stop clickhouse: %w", ctx.Err()), refused)
+		}
+	}
+}
+
+// loadEngine opens the library and returns its one entrance, which takes the command line of
+// clickhouse-local and returns when the last query has ended.
+func loadEngine(library string) (func(args ...string) error, error) {
+	handle, err := purego.Dlopen(library, purego.RTLD_NOW|purego.RTLD_LOCAL)
+	if err != nil {
+		return nil, fmt.Errorf("load clickhouse library: %w", err)
+	}
+	for _, symbol := range []string{"chdb_query_cmdline", "chdb_result_error"} {
+		if _, err := purego.Dlsym(handle, symbol); err != nil {
+			return nil, fmt.Errorf("load clickhouse library %s: %w", library, err)
+		}
+	}
+	var query func(argc int32, argv unsafe.Pointer) uintptr
+	var resultError func(result uintptr) string
+	purego.RegisterLibFunc(&query, handle, "chdb_query_cmdline")
+	purego.RegisterLibFunc(&resultError, handle, "chdb_result_error")
+	return func(args ...string) error {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		argv := cStrings(args)
+		result := query(int32(len(args)), unsafe.Pointer(&argv[0]))
+		runtime.KeepAlive(argv)
+		if result == 0 {
+			return errors.New("the engine ended without a result")
+		}
+		return errors.New(strings.TrimSpace(resultError(result)))
+	}, nil
+}
+
+// cStrings is argv as C has it: pointers to strings that end in a zero byte, then a nil pointer.
+func cStrings(args []string) []*byte {
+	argv := make([]*byte, len(args)+1)
+	for i, arg := range args {
+		argv[i] = &append([]byte(arg), 0)[0]
+	}
+	return argv
+}

@@ -1,0 +1,90 @@
+package harness
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+)
+
+// BinaryVariable names the environment variable with a pgwitness that is built already.
+const BinaryVariable = "PGWITNESS_BIN"
+
+// Binary returns the path of the program pgwitness, built from this module once per test binary,
+// with the race detector when the tests have it. PGWITNESS_BIN names one that is built already.
+func Binary(t testing.TB) string {
+	t.Helper()
+	if given := os.Getenv(BinaryVariable); given != "" {
+		return given
+	}
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.binary == "" {
+		path := filepath.Join(serverFolder(t, "bin"), "pgwitness")
+		args := []string{"build", "-o", path}
+		if raceEnabled {
+			args = append(args, "-race")
+		}
+		goBuild(t, nil, append(args, "./cmd/pgwitness")...)
+		shared.binary = path
+	}
+	return shared.binary
+}
+
+// clickHouseServer returns the path of chserver. It is built once for all test binaries, under a
+// name made of its sources, because linking it costs more than starting the engine.
+func clickHouseServer(t testing.TB) string {
+	t.Helper()
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = processFolder()
+	}
+	dir := filepath.Join(cache, "pgwitness-test")
+	path := filepath.Join(dir, "chserver-"+sourceHash(t))
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	check(t, "build chserver", os.MkdirAll(dir, 0o755))
+	draft := fmt.Sprintf("%s.%d", path, os.Getpid())
+	goBuild(t, []string{"CGO_ENABLED=0"}, "build", "-o", draft, "./test/harness/chserver")
+	check(t, "build chserver", os.Rename(draft, path))
+	return path
+}
+
+// sourceHash stands for everything that chserver is made of.
+func sourceHash(t testing.TB) string {
+	t.Helper()
+	root := moduleRoot(t)
+	files := []string{filepath.Join(root, "go.sum")}
+	for _, folder := range []string{"engine", "test/harness/chserver"} {
+		sources, err := filepath.Glob(filepath.Join(root, folder, "*.go"))
+		check(t, "list sources of chserver", err)
+		files = append(files, sources...)
+	}
+	slices.Sort(files)
+	hash := sha256.New()
+	fmt.Fprintln(hash, runtime.Version())
+	for _, name := range files {
+		file, err := os.Open(name)
+		check(t, "read source of chserver", err)
+		_, err = io.Copy(hash, file)
+		check(t, "read source of chserver", err)
+		check(t, "read source of chserver", file.Close())
+	}
+	return fmt.Sprintf("%x", hash.Sum(nil)[:8])
+}
+
+func goBuild(t testing.TB, env []string, args ...string) {
+	t.Helper()
+	cmd := exec.Command("go", args...)
+	cmd.Dir = moduleRoot(t)
+	cmd.Env = append(os.Environ(), env...)
+	if said, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go %v: %v\n%s", args, err, said)
+	}
+}

@@ -1,0 +1,60 @@
+package harness
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+const folderPrefix = "pgwitness-test-"
+
+// processFolder is where all servers of this test binary live. Its name carries our process id, so
+// that a later run can tell whose it was.
+func processFolder() string {
+	return filepath.Join(os.TempDir(), folderPrefix+strconv.Itoa(os.Getpid()))
+}
+
+// Folder makes a folder that is removed after the test. Unlike t.TempDir it can be entered by
+// every user, which PostgreSQL needs when the tests run as root.
+func Folder(t testing.TB) string {
+	t.Helper()
+	dir := serverFolder(t, "of")
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("remove folder of the test: %v", err)
+		}
+	})
+	return dir
+}
+
+// serverFolder makes a folder that stays until the binary ends.
+func serverFolder(t testing.TB, name string) string {
+	t.Helper()
+	sweep()
+	check(t, "make folder", os.MkdirAll(processFolder(), 0o755))
+	dir, err := os.MkdirTemp(processFolder(), name+"-")
+	check(t, "make folder", err)
+	check(t, "open folder", os.Chmod(dir, 0o755))
+	return dir
+}
+
+// sweep removes what test binaries that were killed left behind.
+func sweep() {
+	left, err := filepath.Glob(filepath.Join(os.TempDir(), folderPrefix+"*"))
+	if err != nil {
+		return
+	}
+	for _, dir := range left {
+		pid, err := strconv.Atoi(strings.TrimPrefix(filepath.Base(dir), folderPrefix))
+		if err != nil || syscall.Kill(pid, 0) != syscall.ESRCH {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "harness: remove what an earlier run left:", err)
+		}
+	}
+}
