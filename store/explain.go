@@ -29,6 +29,7 @@ const (
 	CodeTableIsReadOnly     = 242
 	CodeQueryCancelled      = 394
 	CodeAccessDenied        = 497
+	CodeNoAccessStorage     = 514
 	CodeAuthenticationFails = 516
 )
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"crypto/tls"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net/url"
@@ -100,9 +101,15 @@ func Open(ctx context.Context, dsn, database string) (driver.Conn, error) {
 	return s.In(database).Open(ctx)
 }
 
-// Open connects a pool of clickhouse-go, for statements and small results. The
-// server has answered, with a version that we support, when it returns.
-func (s Server) Open(ctx context.Context) (driver.Conn, error) {
+// Credentials are the user and the password of the DSN, for the statement that
+// creates that user.
+func (s Server) Credentials() (user, password string) { return s.User, s.password }
+
+// OpenDB is the same server for database/sql, which migrations ask for. It
+// connects at first use.
+func (s Server) OpenDB() *sql.DB { return clickhouse.OpenDB(s.options()) }
+
+func (s Server) options() *clickhouse.Options {
 	o := &clickhouse.Options{
 		Addr:        s.Addr,
 		Auth:        clickhouse.Auth{Database: s.Database, Username: s.User, Password: s.password},
@@ -114,7 +121,13 @@ func (s Server) Open(ctx context.Context) (driver.Conn, error) {
 	if s.Compress {
 		o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
 	}
-	conn, err := clickhouse.Open(o)
+	return o
+}
+
+// Open connects a pool of clickhouse-go, for statements and small results. The
+// server has answered, with a version that we support, when it returns.
+func (s Server) Open(ctx context.Context) (driver.Conn, error) {
+	conn, err := clickhouse.Open(s.options())
 	if err != nil {
 		return nil, fmt.Errorf("connect to ClickHouse %s: %w", s, err)
 	}

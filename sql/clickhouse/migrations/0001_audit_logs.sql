@@ -66,5 +66,10 @@ PARTITION BY toYYYYMM(timestamp)
 ORDER BY (stream, sequence)
 SETTINGS
     -- An insert repeated under the same token is dropped by the server.
-    non_replicated_deduplication_window = 1000
+    non_replicated_deduplication_window = 1000,
+    -- Stored means on disk: the replication slot is acknowledged after it, and
+    -- PostgreSQL then forgets the change.
+    fsync_after_insert = 1,
+    fsync_part_directory = 1,
+    min_rows_to_fsync_after_merge = 1
 COMMENT 'pgwitness: the audit trail; append only';

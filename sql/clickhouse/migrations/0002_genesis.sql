@@ -18,5 +18,5 @@ CREATE TABLE IF NOT EXISTS genesis
 )
 ENGINE = MergeTree
 ORDER BY stream
-SETTINGS non_replicated_deduplication_window = 1000
+SETTINGS non_replicated_deduplication_window = 1000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'pgwitness: the beginning of every chain; one row per stream; append only';

@@ -1,0 +1,64 @@
+package sink
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"github.com/ClickHouse/ch-go"
+
+	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/store"
+)
+
+// Genesis reads the beginning of the chain. found is false when there is none.
+func (s *Sink) Genesis(ctx context.Context) (g store.Genesis, settings string, found bool, err error) {
+	err = s.asides.do(ctx, func(client *ch.Client) error {
+		g, settings, found, err = store.ReadGenesis(ctx, client, s.stream)
+		return err
+	})
+	return g, settings, found, err
+}
+
+// CreateGenesis stores the beginning of the chain, once: if another process
+// was faster with a different one, a human must look. settings is the text of
+// the session settings that values are rendered under.
+//
+// A crash leaves either nothing or the whole row; the next start reads it.
+func (s *Sink) CreateGenesis(ctx context.Context, g store.Genesis, settings string) error {
+	if g.Stream != s.stream {
+		return fmt.Errorf("create genesis: stream %q, want %q", g.Stream, s.stream)
+	}
+	if _, _, found, err := s.Genesis(ctx); err != nil || found {
+		if err != nil {
+			return err
+		}
+		return s.sameGenesis(ctx, g)
+	}
+	input := store.GenesisInput(g, settings)
+	err := s.asides.do(ctx, func(client *ch.Client) error {
+		return client.Do(ctx, ch.Query{
+			Body: input.Into("genesis"), QueryID: s.prefix() + "genesis", Input: input,
+			Settings: insertSettings("genesis/" + s.stream),
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("create genesis of stream %s: %w", s.stream, err)
+	}
+	return s.sameGenesis(ctx, g)
+}
+
+// sameGenesis checks that the stored genesis is g.
+func (s *Sink) sameGenesis(ctx context.Context, g store.Genesis) error {
+	stored, _, found, err := s.Genesis(ctx)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return fmt.Errorf("create genesis of stream %s: it was accepted but is not stored", s.stream)
+	}
+	if !reflect.DeepEqual(stored, g) {
+		return fmt.Errorf("create genesis of stream %s: another one is stored already: %w", s.stream, audit.ErrNeedsHuman)
+	}
+	return nil
+}

@@ -1,0 +1,22 @@
+-- Who may do what with the trail. Nobody here may alter, delete, update,
+-- truncate or drop anything: the trail is append-only by grants. The database
+-- name is replaced by the configured one. Users are made by setup out of the
+-- DSNs of the configuration and are given one of these roles; the embedded
+-- engine gets the same grants through its users file.
+
+-- The sidecar: it appends, and reads no more than it needs to find the end of
+-- its chain. Whoever produces entries cannot read them.
+CREATE ROLE IF NOT EXISTS pgwitness_sink;
+GRANT INSERT ON pgwitness.audit_logs TO pgwitness_sink;
+GRANT INSERT ON pgwitness.genesis TO pgwitness_sink;
+GRANT INSERT ON pgwitness.slot_positions TO pgwitness_sink;
+GRANT SELECT(stream, sequence, timestamp, commit_lsn, ordinal, seal) ON pgwitness.audit_logs TO pgwitness_sink;
+GRANT SELECT ON pgwitness.genesis TO pgwitness_sink;
+GRANT SELECT ON pgwitness.slot_positions TO pgwitness_sink;
+-- To find inserts of an earlier process that are still running. Without SHOW
+-- PROCESSES a user sees his own queries only.
+GRANT SELECT(query_id, user, query, elapsed) ON system.processes TO pgwitness_sink;
+
+-- The analyst, the auditor, and the verbs trail, verify and status.
+CREATE ROLE IF NOT EXISTS pgwitness_reader;
+GRANT SELECT ON pgwitness.* TO pgwitness_reader;
