@@ -12,21 +12,18 @@ import (
 	"github.com/pgwitness/pgwitness/store"
 )
 
-// The roles that sql/clickhouse/users.sql makes.
+// The roles that sql/clickhouse/users.sql makes, and the users of the embedded
+// engine who have their grants.
 const (
-	WriterRole = "pgwitness_sink"
-	ReaderRole = "pgwitness_reader"
+	Writer = "pgwitness_sink"
+	Reader = "pgwitness_reader"
 )
 
 // AccessStatements are the statements of sql/clickhouse/users.sql for this
 // database, in order, without comments.
-func AccessStatements(database string) ([]string, error) {
-	text, err := sql.ClickHouse.ReadFile("clickhouse/users.sql")
-	if err != nil {
-		return nil, fmt.Errorf("read users.sql: %w", err)
-	}
+func AccessStatements(database string) []string {
 	var bare strings.Builder
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(sql.ClickHouseAccess) {
 		if !strings.HasPrefix(line, "--") {
 			bare.WriteString(line)
 		}
@@ -37,23 +34,19 @@ func AccessStatements(database string) ([]string, error) {
 			statements = append(statements, strings.Replace(s, " ON pgwitness.", " ON "+database+".", 1))
 		}
 	}
-	return statements, nil
+	return statements
 }
 
-// Grants are the grants of one of the roles, as the users file of the embedded
+// Grants are the grants of Writer and Reader as the users file of the embedded
 // engine wants them: without their receiver.
-func Grants(role, database string) ([]string, error) {
-	statements, err := AccessStatements(database)
-	if err != nil {
-		return nil, err
-	}
-	var grants []string
-	for _, s := range statements {
-		if grant, ok := strings.CutSuffix(s, " TO "+role); ok {
-			grants = append(grants, grant)
+func Grants(database string) map[string][]string {
+	grants := map[string][]string{}
+	for _, s := range AccessStatements(database) {
+		if grant, receiver, ok := strings.Cut(s, " TO "); ok {
+			grants[receiver] = append(grants[receiver], grant)
 		}
 	}
-	return grants, nil
+	return grants
 }
 
 // Grant makes the roles, and the users that the DSNs of cfg name, with the
@@ -65,14 +58,11 @@ func Grant(ctx context.Context, cfg store.Config) error {
 	if err != nil {
 		return fmt.Errorf("clickhouse.admin_dsn: %w", err)
 	}
-	statements, err := AccessStatements(cfg.Database)
-	if err != nil {
-		return err
-	}
+	statements := AccessStatements(cfg.Database)
 	for _, u := range []struct {
 		role   string
 		server func() (store.Server, error)
-	}{{WriterRole, cfg.Writer}, {ReaderRole, cfg.Reader}} {
+	}{{Writer, cfg.Writer}, {Reader, cfg.Reader}} {
 		server, err := u.server()
 		if err != nil {
 			return fmt.Errorf("clickhouse DSN of %s: %w", u.role, err)

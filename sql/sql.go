@@ -18,6 +18,12 @@ var Postgres embed.FS
 //go:embed clickhouse
 var ClickHouse embed.FS
 
+// ClickHouseAccess is clickhouse/users.sql: the roles of the trail and what each
+// of them may do.
+//
+//go:embed clickhouse/users.sql
+var ClickHouseAccess string
+
 // Verify is the checks of the chain in SQL, for an auditor who believes
 // nobody; paths begin with "verify/".
 //
