@@ -1,0 +1,201 @@
+package verify
+
+import (
+	"crypto/sha256"
+
+	"github.com/pgwitness/pgwitness/audit"
+)
+
+// linkPrefix keeps the hash of a link apart from every other SHA-256 of the
+// format.
+const linkPrefix = 0x02
+
+// link is SHA256(0x02 || prev || content), the hash of an entry.
+func link(prev, content audit.Hash) audit.Hash {
+	var b [1 + 2*sha256.Size]byte
+	b[0] = linkPrefix
+	copy(b[1:], prev[:])
+	copy(b[1+sha256.Size:], content[:])
+	return sha256.Sum256(b[:])
+}
+
+// seen is what is remembered of an entry until its neighbours are known.
+type seen struct {
+	sequence   uint64
+	prev, hash audit.Hash // as stored
+	content    audit.Hash // SHA-256 of the preimage
+	computed   audit.Hash // what content and prev give for hash
+	position   audit.Position
+	timestamp  int64
+	idWrong    bool // the id is not that of the position
+}
+
+// sound reports whether the columns are the ones that were sealed.
+func (s *seen) sound() bool { return s.computed == s.hash }
+
+// segment is a run of sequences, both ends included, that is checked on its
+// own.
+type segment struct {
+	from, to uint64
+	// whole says that nobody checks the entry before from: it must exist, and
+	// a report that it is missing is left to this segment.
+	whole bool
+}
+
+// walker checks one segment. It is shown the entry before and the entry behind
+// the segment as well, where there are any, so that a border is judged like any
+// other place, and segments can be checked in any order. Owned by one
+// goroutine; what it allocates does not depend on the number of entries.
+type walker struct {
+	segment
+	genesis *audit.Hash // nil: unknown
+	found   findings
+	rows    uint64 // entries seen inside of the segment
+	last    seen   // of them
+	linked  bool   // the entry before the segment has been seen
+
+	preimage []byte // reused for every entry
+	// The entries of one sequence, and those of the sequence seen before it.
+	// Each is more than one only in a trail that somebody tampered with.
+	now, before []seen
+}
+
+// take is given the entries in order of sequence.
+func (w *walker) take(e *audit.Entry) error {
+	s := w.look(e)
+	if len(w.now) > 0 && w.now[0].sequence == s.sequence {
+		w.now = append(w.now, s)
+		return nil
+	}
+	w.settle(&s)
+	w.now, w.before = append(w.before[:0], s), w.now
+	return nil
+}
+
+// finish is called behind the last entry.
+func (w *walker) finish() {
+	w.settle(nil)
+	if w.rows == 0 || w.last.sequence < w.to {
+		w.found.missing(w.expected(), w.to)
+	}
+}
+
+// expected is the sequence that the next entry should have.
+func (w *walker) expected() uint64 {
+	switch {
+	case w.rows > 0:
+		return w.last.sequence + 1
+	case w.whole && !w.linked && w.from > 0:
+		return w.from - 1
+	}
+	return w.from
+}
+
+// look computes everything that can be said about an entry by itself.
+func (w *walker) look(e *audit.Entry) seen {
+	w.preimage = audit.AppendPreimage(w.preimage[:0], e)
+	s := seen{
+		sequence: e.Sequence, prev: e.PrevHash, hash: e.Hash, content: sha256.Sum256(w.preimage),
+		position: e.Position(), timestamp: e.Timestamp,
+	}
+	s.computed = link(s.prev, s.content)
+	s.idWrong = e.ID != audit.EntryID(e.Stream, e.Timestamp, s.position)
+	if !s.sound() && w.inside(e.Sequence) {
+		w.found.suspect(e)
+	}
+	return s
+}
+
+func (w *walker) inside(sequence uint64) bool { return sequence >= w.from && sequence <= w.to }
+
+// settle judges the entries of one sequence, now that the next one is known;
+// next is nil behind the last.
+func (w *walker) settle(next *seen) {
+	if len(w.now) == 0 {
+		return
+	}
+	sequence := w.now[0].sequence
+	if !w.inside(sequence) {
+		w.linked = w.linked || sequence+1 == w.from
+		return
+	}
+	if expected := w.expected(); sequence > expected {
+		w.found.missing(expected, sequence-1)
+	}
+	if len(w.now) > 1 {
+		w.found.duplicate(w.now)
+	}
+	for i := range w.now {
+		s := &w.now[i]
+		if s.sound() {
+			w.judgeSound(s, w.predecessor(s))
+		} else {
+			w.found.unsound(s, w.linkedTo(s), next)
+		}
+	}
+	w.rows += uint64(len(w.now))
+	w.last = w.now[0]
+}
+
+// predecessor is the entry before s: of several, the one that s is linked to;
+// nil when there is none.
+func (w *walker) predecessor(s *seen) *seen {
+	if len(w.before) == 0 || w.before[0].sequence+1 != s.sequence {
+		return nil
+	}
+	for i := range w.before {
+		if w.before[i].hash == s.prev {
+			return &w.before[i]
+		}
+	}
+	return &w.before[0]
+}
+
+// linkedTo is what the prev_hash of s should be; nil when nobody knows.
+func (w *walker) linkedTo(s *seen) *audit.Hash {
+	if s.sequence == 0 {
+		return w.genesis
+	}
+	if p := w.predecessor(s); p != nil {
+		return &p.hash
+	}
+	return nil
+}
+
+// judgeSound judges how an entry whose own hash is right fits behind its
+// predecessor p. The word of a predecessor that is not sound itself is not
+// taken: that one has a finding of its own.
+func (w *walker) judgeSound(s, p *seen) {
+	if s.idWrong {
+		w.found.wrongID(s)
+	}
+	if s.sequence == 0 {
+		w.judgeFirst(s)
+		return
+	}
+	if p == nil || !p.sound() {
+		return
+	}
+	if p.hash != s.prev {
+		w.found.linkBroken(s, p)
+	}
+	switch {
+	case !s.position.After(p.position):
+		w.found.outOfOrder(s, p)
+	case s.position.CommitLSN == p.position.CommitLSN && s.position.Ordinal != p.position.Ordinal+1:
+		w.found.ordinalHole(s, p.position.Ordinal+1)
+	case s.position.CommitLSN != p.position.CommitLSN && s.position.Ordinal != 0:
+		w.found.ordinalHole(s, 0)
+	}
+}
+
+// judgeFirst judges sequence 0. That there must be one genesis is judged once,
+// in the verdict.
+func (w *walker) judgeFirst(s *seen) {
+	if w.genesis != nil && *w.genesis != s.prev {
+		w.found.genesisMismatch(s, *w.genesis)
+	}
+	if s.position.Ordinal != 0 {
+		w.found.ordinalHole(s, 0)
+	}
+}
