@@ -1,0 +1,98 @@
+package cdc
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/pgwitness/pgwitness/audit"
+)
+
+// KeySource knows which columns name a row of a table.
+type KeySource interface {
+	// Key returns the key columns of a table, in key order: those that the
+	// operator configured, else those of the primary key. None is the answer for
+	// a table without key and for one that is not known any more; then the
+	// columns of the replica identity are used. An error ends the connection:
+	// a key is never guessed because the catalog did not answer.
+	Key(ctx context.Context, relid uint32, schema, table string) ([]string, error)
+}
+
+// relation reads a Relation message and puts the table in the place of what was
+// known of it before. A table that has not changed keeps its *Relation, so that
+// consumers can recognise it by the pointer; the key is asked for in any case,
+// because a primary key can come and go without another sign.
+func (d *decoder) relation(ctx context.Context, c *cursor, lsn audit.LSN, frame []byte) error {
+	rel := &audit.Relation{
+		ID:       c.uint32(),
+		Schema:   string(c.string()),
+		Name:     string(c.string()),
+		Identity: c.byte(),
+	}
+	if rel.Schema == "" {
+		rel.Schema = "pg_catalog" // the protocol abbreviates it
+	}
+	err := identity(rel.Identity)
+	n := int(c.uint16())
+	for i := 0; i < n && !c.short && err == nil; i++ {
+		bits := c.byte()
+		err = flags(bits, 1)
+		rel.Columns = append(rel.Columns, audit.Column{
+			InIdentity: bits == 1,
+			Name:       string(c.string()),
+			TypeOID:    c.uint32(),
+			TypeMod:    int32(c.uint32()),
+		})
+	}
+	if err := c.end(err); err != nil {
+		return undecodable("description of a table", lsn, frame, err)
+	}
+	key, err := d.keys.Key(ctx, rel.ID, rel.Schema, rel.Name)
+	if err != nil {
+		return fmt.Errorf("find key of %s.%s at %s: %w", rel.Schema, rel.Name, lsn, err)
+	}
+	rel.Key = keyColumns(rel, key)
+	if known := d.relations[rel.ID]; known == nil || !same(known, rel) {
+		d.relations[rel.ID] = rel
+	}
+	return nil
+}
+
+func identity(kind byte) error {
+	switch kind {
+	case 'd', 'n', 'f', 'i':
+		return nil
+	}
+	return fmt.Errorf("a replica identity of type %q is not known", kind)
+}
+
+// keyColumns finds the columns of the key. Names that the table did not have at
+// the time (the key was changed since) say nothing about it: then, as without
+// names, the columns of the replica identity are the key, if it is one.
+func keyColumns(rel *audit.Relation, names []string) []int {
+	key := make([]int, 0, len(names))
+	for _, name := range names {
+		i := slices.IndexFunc(rel.Columns, func(c audit.Column) bool { return c.Name == name })
+		if i < 0 {
+			break
+		}
+		key = append(key, i)
+	}
+	if len(names) > 0 && len(key) == len(names) {
+		return key
+	}
+	key = nil
+	if rel.Identity == 'd' || rel.Identity == 'i' {
+		for i, c := range rel.Columns {
+			if c.InIdentity {
+				key = append(key, i)
+			}
+		}
+	}
+	return key
+}
+
+func same(a, b *audit.Relation) bool {
+	return a.Schema == b.Schema && a.Name == b.Name && a.Identity == b.Identity &&
+		slices.Equal(a.Columns, b.Columns) && slices.Equal(a.Key, b.Key)
+}
