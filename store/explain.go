@@ -95,12 +95,10 @@ func (s Server) networkHint(err error) string {
 		return fmt.Sprintf("the certificate of %s is not trusted: install its authority, or name the host as the certificate does", where)
 	case strings.Contains(text, "unexpected packet"), strings.Contains(text, "bad server packet"):
 		return fmt.Sprintf("%s is not the native port of ClickHouse: use 9000, not the HTTP port 8123", where)
+	case strings.Contains(text, "i/o timeout"), strings.Contains(text, "deadline exceeded"):
+		return fmt.Sprintf("%s does not answer: check the address (the native port, 9000, not 8123), the firewall, and clickhouse.dial_timeout", where)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
 		return fmt.Sprintf("%s closed the connection: is it the native port (9000), and does it want TLS (?secure=true)?", where)
-	}
-	var timeout interface{ Timeout() bool }
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		return fmt.Sprintf("%s does not answer: check the address, the firewall, and clickhouse.dial_timeout", where)
 	}
 	return ""
 }
