@@ -21,7 +21,7 @@ import (
 // hand. It is owned by one goroutine.
 type Enricher struct {
 	stream  string
-	key     []byte
+	auth    *authenticator
 	rules   *rules
 	plans   map[uint32]*plan
 	stamps  stampCache
@@ -60,7 +60,7 @@ func New(stream string, cfg Config, key [32]byte) (*Enricher, error) {
 	}
 	e := &Enricher{
 		stream: stream,
-		key:    append([]byte(nil), key[:]...),
+		auth:   newAuthenticator(key),
 		rules:  r,
 		plans:  make(map[uint32]*plan),
 		stamps: newStampCache(),

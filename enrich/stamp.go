@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"strconv"
 
 	"github.com/pgwitness/pgwitness/audit"
@@ -47,17 +48,28 @@ type payload struct {
 	Event       *event            `json:"e"`
 }
 
+// authenticator checks MACs; its buffers live with it, so that a check costs no
+// memory.
+type authenticator struct {
+	mac hash.Hash
+	sum [sha256.Size]byte
+}
+
+func newAuthenticator(key [32]byte) *authenticator {
+	return &authenticator{mac: hmac.New(sha256.New, key[:])}
+}
+
 // open checks the MAC of content and returns its kind and its payload.
-func open(key, content []byte) (kind string, body []byte, err error) {
+func (a *authenticator) open(content []byte) (kind, body []byte, err error) {
 	if len(content) < headerSize {
-		return "", nil, fmt.Errorf("%w: %d bytes are too short for a message", errForged, len(content))
+		return nil, nil, fmt.Errorf("%w: %d bytes are too short for a message", errForged, len(content))
 	}
-	kind, body = string(content[:2]), content[headerSize:]
-	mac := hmac.New(sha256.New, key)
-	mac.Write(content[:2])
-	mac.Write(body)
-	if !hmac.Equal(mac.Sum(nil)[:macSize], content[2:headerSize]) {
-		return "", nil, fmt.Errorf("%w: the MAC is not ours", errForged)
+	kind, body = content[:2], content[headerSize:]
+	a.mac.Reset()
+	a.mac.Write(kind)
+	a.mac.Write(body)
+	if !hmac.Equal(a.mac.Sum(a.sum[:0])[:macSize], content[2:headerSize]) {
+		return nil, nil, fmt.Errorf("%w: the MAC is not ours", errForged)
 	}
 	return kind, body, nil
 }
@@ -133,7 +145,8 @@ func (e *Enricher) appendMessage(dst []audit.Entry, tx *audit.Tx, c *audit.Chang
 	if m.Prefix != Prefix {
 		return dst
 	}
-	kind, body, err := open(e.key, m.Content)
+	code, body, err := e.auth.open(m.Content)
+	kind := string(code)
 	switch {
 	case err != nil:
 	case kind == kindStamp && m.Transactional:
