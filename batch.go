@@ -11,7 +11,9 @@ import (
 type batch struct {
 	before  audit.Head // what the first entry is linked to
 	after   audit.Head
-	entries []audit.Entry
+	entries []audit.Entry // handed back once they are laid out for the insert
+	rows    int           // number of entries, and the commit time of the first, from then on
+	oldest  int64
 	bytes   int       // of the feeds they came from, about
 	ack     audit.LSN // end of the last transaction wholly in this batch or before it; 0: none yet
 	opened  time.Time // when the first entry came in
@@ -35,7 +37,8 @@ type gatherer struct {
 	head    audit.Head // behind the last entry that was put into a batch and sealed
 	stored  audit.Head // what the trail held when the stream was taken up
 	current *batch
-	ready   []*batch // full, sealed, in order
+	ready   []*batch      // full, sealed, in order
+	spare   []audit.Entry // memory of a batch that is done with
 }
 
 // enricher makes entries of a transaction; see enrich.Enricher.Append.
@@ -130,18 +133,29 @@ func (g *gatherer) flush() {
 	g.head = g.seal.Seal(g.head, b.entries)
 	b.after = g.head
 	g.ready = append(g.ready, b)
-	g.current = &batch{}
+	g.current = &batch{entries: g.spare}
+	g.spare = nil
+}
+
+// take returns the batches that became full since the last call.
+func (g *gatherer) take() []*batch {
+	ready := g.ready
+	g.ready = nil
+	return ready
+}
+
+// recycle takes the memory of a batch back, whose entries nobody reads any more.
+func (g *gatherer) recycle(entries []audit.Entry) {
+	clear(entries)
+	g.spare = entries[:0]
 }
 
 // due is the time at which the current batch must be flushed; ok is false when
-// there is nothing to flush.
+// there is nothing to flush. A batch that is only a position is due at once.
 func (g *gatherer) due() (t time.Time, ok bool) {
 	b := g.current
-	if b.empty() {
-		return time.Time{}, false
-	}
-	if b.opened.IsZero() { // only a position: it can wait for entries, but not for ever
-		return time.Time{}, true
+	if b.opened.IsZero() {
+		return time.Time{}, !b.empty()
 	}
 	return b.opened.Add(g.limits.Window), true
 }

@@ -1,6 +1,7 @@
 package pgwitness
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -8,7 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgwitness/pgwitness/cdc"
 	"github.com/pgwitness/pgwitness/enrich"
+	"github.com/pgwitness/pgwitness/sink"
 	"github.com/pgwitness/pgwitness/store"
 )
 
@@ -28,6 +31,8 @@ type Config struct {
 	HTTP HTTPConfig `yaml:"http"`
 	// ClickHouse holds the trail.
 	ClickHouse store.Config `yaml:"clickhouse"`
+	// Sink says how patient the sidecar is with ClickHouse.
+	Sink sink.Config `yaml:"sink"`
 	// Batch says how entries are gathered before they are stored.
 	Batch BatchConfig `yaml:"batch"`
 	// Streams are the audited databases: one slot and one chain each.
@@ -77,16 +82,12 @@ type StreamConfig struct {
 
 // PostgresConfig is how the audited database is reached.
 type PostgresConfig struct {
-	// DSN as libpq reads it, of the role that streams. Empty runs the embedded
-	// engine.
-	DSN string `yaml:"dsn"`
+	// Config holds the DSN, the slot (default: pgwitness_<stream>), the
+	// publication (likewise) and the patience of the reader.
+	cdc.Config `yaml:",inline"`
 	// AdminDSN of the role that installs and removes triggers, for setup and
 	// teardown only. Default: the DSN.
 	AdminDSN string `yaml:"admin_dsn"`
-	// Slot is the replication slot. Default: pgwitness_<stream>.
-	Slot string `yaml:"slot"`
-	// Publication that names the tables. Default: pgwitness_<stream>.
-	Publication string `yaml:"publication"`
 }
 
 // TableConfig is one audited table, or several by pattern.
@@ -109,6 +110,7 @@ func DefaultConfig() Config {
 		Log:        LogConfig{Level: "info", Format: "json"},
 		HTTP:       HTTPConfig{Listen: "127.0.0.1:9187"},
 		ClickHouse: store.DefaultConfig(),
+		Sink:       sink.DefaultConfig(),
 		Batch:      BatchConfig{Window: 500 * time.Millisecond, Rows: 20000, Bytes: 16 << 20},
 	}
 }
@@ -117,6 +119,7 @@ func DefaultConfig() Config {
 func (c *Config) fillStreams() {
 	for i := range c.Streams {
 		s := &c.Streams[i]
+		s.Postgres.fillDefaults()
 		if s.Postgres.Slot == "" {
 			s.Postgres.Slot = "pgwitness_" + s.Name
 		}
@@ -134,9 +137,20 @@ func (c *Config) fillStreams() {
 	}
 }
 
+// fillDefaults gives every key that was left out the value of cdc.DefaultConfig.
+func (p *PostgresConfig) fillDefaults() {
+	d := cdc.DefaultConfig()
+	p.StatusInterval = cmp.Or(p.StatusInterval, d.StatusInterval)
+	p.IdleInterval = cmp.Or(p.IdleInterval, d.IdleInterval)
+	p.SilenceTimeout = cmp.Or(p.SilenceTimeout, d.SilenceTimeout)
+	p.ConnectTimeout = cmp.Or(p.ConnectTimeout, d.ConnectTimeout)
+	p.CatalogTimeout = cmp.Or(p.CatalogTimeout, d.CatalogTimeout)
+	p.FeedBytes = cmp.Or(p.FeedBytes, d.FeedBytes)
+	p.FeedChanges = cmp.Or(p.FeedChanges, d.FeedChanges)
+}
+
 var (
 	streamName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,40}$`)
-	slotName   = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 	tableName  = regexp.MustCompile(`^[^.]+\.[^.]+$`)
 )
 
@@ -164,9 +178,8 @@ func (c Config) Validate() error {
 	if c.Batch.Bytes < 1<<16 {
 		bad("batch.bytes", "%d is below 65536", c.Batch.Bytes)
 	}
-	if err := c.ClickHouse.Validate(); err != nil {
-		problems = append(problems, err)
-	}
+	problems = append(problems, unjoin(c.ClickHouse.Validate())...)
+	problems = append(problems, unjoin(c.Sink.Validate())...)
 	if len(c.Streams) == 0 {
 		bad("streams", "names no database to audit")
 	}
@@ -186,12 +199,6 @@ func (s StreamConfig) validate(at string, bad func(path, format string, args ...
 	if !streamName.MatchString(s.Name) {
 		bad(at+".name", "%q is not a name of lower-case letters, digits and _ that begins with a letter", s.Name)
 	}
-	if !slotName.MatchString(s.Postgres.Slot) {
-		bad(at+".postgres.slot", "%q is not a name of lower-case letters, digits and _", s.Postgres.Slot)
-	}
-	if s.Postgres.Publication == "" {
-		bad(at+".postgres.publication", "is empty")
-	}
 	if len(s.Tables) == 0 {
 		bad(at+".tables", "names no table")
 	}
@@ -207,16 +214,18 @@ func (s StreamConfig) validate(at string, bad func(path, format string, args ...
 			bad(path, "a pattern can have neither resource nor key: list the table by name as well")
 		}
 	}
-	if err := s.Config.Validate(); err != nil {
-		for _, p := range unjoin(err) {
-			problem, rest, _ := strings.Cut(p.Error(), ": ")
-			bad(at+"."+problem, "%s", rest)
-		}
+	rooms := append(unjoin(s.Postgres.Validate()), unjoin(s.Config.Validate())...)
+	for _, problem := range rooms {
+		key, message, _ := strings.Cut(problem.Error(), ": ")
+		bad(at+"."+key, "%s", message)
 	}
 }
 
 // unjoin takes the errors of errors.Join apart.
 func unjoin(err error) []error {
+	if err == nil {
+		return nil
+	}
 	if j, ok := err.(interface{ Unwrap() []error }); ok {
 		return j.Unwrap()
 	}

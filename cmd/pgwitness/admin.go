@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/pgwitness/pgwitness"
+	"github.com/pgwitness/pgwitness/audit"
+)
+
+type checkCmd struct{ jsonFlag }
+
+func (c *checkCmd) Run(ctx context.Context, e *env) error {
+	w, err := e.witness()
+	if err != nil {
+		return err
+	}
+	findings, err := w.Check(ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		if err := printJSON(e.stdout, findings); err != nil {
+			return err
+		}
+	} else {
+		printFindings(e.stdout, findings)
+	}
+	for _, f := range findings {
+		if f.Severity == audit.Failure {
+			return silentError{exitFindings}
+		}
+	}
+	return nil
+}
+
+// printFindings lists findings, each with its fix.
+func printFindings(w io.Writer, findings []audit.Finding) {
+	counts := make(map[audit.Severity]int)
+	for _, f := range findings {
+		counts[f.Severity]++
+		subject := ""
+		if f.Subject != "" {
+			subject = " " + f.Subject
+		}
+		fmt.Fprintf(w, "%-7s  %s%s: %s\n", f.Severity, f.Check, subject, f.Message)
+		if f.Fix != "" {
+			fmt.Fprintf(w, "         fix: %s\n", f.Fix)
+		}
+	}
+	fmt.Fprintf(w, "\n%d failures, %d warnings, %d to know, %d ok\n",
+		counts[audit.Failure], counts[audit.Warning], counts[audit.Info], counts[audit.OK])
+}
+
+type setupCmd struct {
+	PrintSQL bool `name:"print-sql" help:"Print the statements for PostgreSQL that are still needed, and change nothing."`
+}
+
+func (c *setupCmd) Run(ctx context.Context, e *env) error {
+	w, err := e.witness()
+	if err != nil {
+		return err
+	}
+	if c.PrintSQL {
+		return w.PrintSetup(ctx, e.stdout)
+	}
+	return w.Setup(ctx, e.stdout)
+}
+
+type teardownCmd struct{}
+
+func (c *teardownCmd) Run(ctx context.Context, e *env) error {
+	w, err := e.witness()
+	if err != nil {
+		return err
+	}
+	return w.Teardown(ctx, e.stdout)
+}
+
+type runCmd struct {
+	Setup bool `help:"Do what setup does first."`
+}
+
+func (c *runCmd) Run(ctx context.Context, e *env) error {
+	w, err := e.witness()
+	if err != nil {
+		return err
+	}
+	if c.Setup {
+		return w.SetupAndRun(ctx, e.stdout)
+	}
+	return w.Run(ctx)
+}
+
+type healthCmd struct{}
+
+func (c *healthCmd) Run(ctx context.Context, e *env) error {
+	cfg, err := pgwitness.LoadConfig(e.Config)
+	if err != nil {
+		return err
+	}
+	return pgwitness.Health(ctx, cfg)
+}
+
+type statusCmd struct{ jsonFlag }
+
+func (c *statusCmd) Run(ctx context.Context, e *env) error {
+	w, err := e.witness()
+	if err != nil {
+		return err
+	}
+	statuses, err := w.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(e.stdout, statuses)
+	}
+	for _, s := range statuses {
+		s.WriteText(e.stdout)
+	}
+	return nil
+}
+
+type configCmd struct {
+	Check  configCheckCmd  `cmd:"" help:"Read the configuration file and report every problem."`
+	Schema configSchemaCmd `cmd:"" help:"List every key with its type, default and meaning."`
+}
+
+type configCheckCmd struct{}
+
+func (c *configCheckCmd) Run(e *env) error {
+	cfg, err := pgwitness.LoadConfig(e.Config)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stdout, "%s is valid: %d stream(s)\n", e.Config, len(cfg.Streams))
+	return nil
+}
+
+type configSchemaCmd struct{}
+
+func (c *configSchemaCmd) Run(e *env) error { return pgwitness.WriteConfigSchema(e.stdout) }
+
+// versionFlag prints the version and ends.
+type versionFlag bool
+
+// BeforeReset implements kong's hook for flags that act by themselves.
+func (v versionFlag) BeforeReset(app *kong.Kong, vars kong.Vars) error {
+	fmt.Fprintln(app.Stdout, "pgwitness", vars["version"])
+	app.Exit(exitOK)
+	return nil
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}

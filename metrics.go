@@ -1,0 +1,88 @@
+package pgwitness
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/enrich"
+)
+
+// metrics are the Prometheus metrics of a sidecar. All carry the label stream.
+type metrics struct {
+	registry *prometheus.Registry
+
+	up           *prometheus.GaugeVec
+	restarts     *prometheus.CounterVec
+	entries      *prometheus.CounterVec
+	attributed   *prometheus.CounterVec
+	bypassed     *prometheus.CounterVec
+	forged       *prometheus.CounterVec
+	ruleErrors   *prometheus.CounterVec
+	headSequence *prometheus.GaugeVec
+	lagBytes     *prometheus.GaugeVec
+	lagSeconds   *prometheus.GaugeVec
+	retained     *prometheus.GaugeVec
+	batchRows    *prometheus.HistogramVec
+	batchSeconds *prometheus.HistogramVec
+	delay        *prometheus.HistogramVec
+}
+
+func newMetrics() *metrics {
+	labels := []string{"stream"}
+	gauge := func(name, help string) *prometheus.GaugeVec {
+		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "pgwitness", Name: name, Help: help}, labels)
+	}
+	counter := func(name, help string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "pgwitness", Name: name, Help: help}, labels)
+	}
+	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "pgwitness", Name: name, Help: help, Buckets: buckets}, labels)
+	}
+	m := &metrics{
+		registry:     prometheus.NewRegistry(),
+		up:           gauge("up", "1 while the stream is connected to both databases."),
+		restarts:     counter("restarts_total", "Times the stream was taken up again after an error."),
+		entries:      counter("entries_total", "Entries stored by this process."),
+		attributed:   counter("entries_attributed_total", "Entries whose actor is more than a database user. Divided by entries_total: attribution coverage."),
+		bypassed:     counter("entries_bypassed_total", "Entries without any stamp."),
+		forged:       counter("forged_messages_total", "Messages with our prefix that were not ours."),
+		ruleErrors:   counter("rule_errors_total", "Action rules that failed on a row."),
+		headSequence: gauge("head_sequence", "Sequence of the newest stored entry."),
+		lagBytes:     gauge("lag_bytes", "Write-ahead log written and not yet acknowledged as stored."),
+		lagSeconds:   gauge("lag_seconds", "Age of the oldest change known to be not yet stored; 0 when none is."),
+		retained:     gauge("retained_wal_bytes", "Write-ahead log that the server keeps for the slot."),
+		batchRows:    histogram("batch_rows", "Entries per insert.", prometheus.ExponentialBuckets(1, 4, 9)),
+		batchSeconds: histogram("batch_seconds", "Seconds per insert.", prometheus.ExponentialBuckets(0.001, 2, 14)),
+		delay:        histogram("store_delay_seconds", "Seconds from the commit of the oldest entry of a batch until it was stored.", prometheus.ExponentialBuckets(0.01, 2, 16)),
+	}
+	m.registry.MustRegister(m.up, m.restarts, m.entries, m.attributed, m.bypassed, m.forged, m.ruleErrors,
+		m.headSequence, m.lagBytes, m.lagSeconds, m.retained, m.batchRows, m.batchSeconds, m.delay)
+	return m
+}
+
+// stored counts a batch that was stored.
+func (m *metrics) stored(stream string, b *batch, took time.Duration, now time.Time) {
+	m.entries.WithLabelValues(stream).Add(float64(b.rows))
+	m.batchRows.WithLabelValues(stream).Observe(float64(b.rows))
+	m.batchSeconds.WithLabelValues(stream).Observe(took.Seconds())
+	m.head(stream, b.after)
+	oldest := time.UnixMicro(b.oldest)
+	m.delay.WithLabelValues(stream).Observe(now.Sub(oldest).Seconds())
+}
+
+// head shows the end of the chain.
+func (m *metrics) head(stream string, h audit.Head) {
+	if h.Size > 0 {
+		m.headSequence.WithLabelValues(stream).Set(float64(h.Size - 1))
+	}
+}
+
+// enriched adds what has happened since the last call.
+func (m *metrics) enriched(stream string, before, after enrich.Stats) {
+	m.attributed.WithLabelValues(stream).Add(float64(after.Attributed - before.Attributed))
+	m.bypassed.WithLabelValues(stream).Add(float64(after.Bypassed - before.Bypassed))
+	m.forged.WithLabelValues(stream).Add(float64(after.Forged - before.Forged))
+	m.ruleErrors.WithLabelValues(stream).Add(float64(after.RuleErrors - before.RuleErrors))
+}

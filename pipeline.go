@@ -1,0 +1,218 @@
+package pgwitness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/enrich"
+	"github.com/pgwitness/pgwitness/sink"
+)
+
+const (
+	// feedQueue is how many feeds may wait for the gatherer. Together with the
+	// one batch in flight and the one waiting behind it, this bounds the memory
+	// of a stream: when ClickHouse is slow the queue is full, the reader stops
+	// reading, and PostgreSQL keeps the log.
+	feedQueue = 2
+	// savePause is the shortest time between two acknowledgements. Each costs
+	// a small insert; what is not acknowledged is only delivered once more.
+	savePause = time.Second
+	// drainGrace is how long the last batch may take after the end was asked for.
+	drainGrace = 30 * time.Second
+)
+
+// pipeline is one life of a stream: from a recovered head until the reader
+// ends or something fails. It is the protocol of exactly-once:
+//
+//	read     a whole committed transaction, or a part of a large one
+//	gather   entries of it, without those that are stored already; sealed
+//	store    one insert of one month: THE COMMIT POINT
+//	save     the position up to which the log is stored, in ClickHouse
+//	ack      that position, to the slot
+//
+// A crash before store: nothing happened, PostgreSQL delivers again.
+// A crash between store and save or ack: PostgreSQL delivers again, and gather
+// drops what the stored head covers.
+// A crash within store: the next start fences the insert, reads the head, and
+// one of the above holds.
+type pipeline struct {
+	stream  string
+	reader  reader
+	sink    *sink.Sink
+	gather  *gatherer
+	enrich  *enrich.Enricher
+	metrics *metrics
+	log     zerolog.Logger
+}
+
+// reader is the source of transactions; see cdc.Reader.
+type reader interface {
+	// Run delivers feeds until ctx ends (nil) or an error. It does not close
+	// feeds, and its connection stays open for Close.
+	Run(ctx context.Context, feeds chan<- audit.Feed) error
+	// Acknowledge says that everything below lsn is stored and that the fact
+	// is saved. It never blocks.
+	Acknowledge(lsn audit.LSN)
+	// Close tells the server what was acknowledged last, and hangs up.
+	Close(ctx context.Context) error
+}
+
+// parcel is a batch on its way to the sink.
+type parcel struct {
+	batch    *batch
+	prepared *sink.Batch // nil when there is only a position to save
+}
+
+// run streams until ctx ends, drains, and returns nil; or returns the first
+// error, after which the caller recovers the head and begins anew.
+func (p *pipeline) run(ctx context.Context) error {
+	// The work goes on for a while after ctx has ended.
+	drain, stop := drainContext(ctx, drainGrace)
+	defer stop()
+	g, work := errgroup.WithContext(drain)
+	reading, stopReading := context.WithCancel(ctx)
+	defer stopReading()
+	context.AfterFunc(work, stopReading) // a failure downstream ends the reading
+
+	feeds := make(chan audit.Feed, feedQueue)
+	parcels := make(chan parcel, 1)
+	g.Go(func() error {
+		defer close(feeds)
+		return p.reader.Run(reading, feeds)
+	})
+	g.Go(func() error {
+		defer close(parcels)
+		return p.gatherAll(work, feeds, parcels)
+	})
+	g.Go(func() error { return p.storeAll(work, parcels) })
+	err := g.Wait()
+	// Now, and not before, the last acknowledgement is known. What the server
+	// does not get to hear, it only delivers again.
+	if closed := p.reader.Close(drain); closed != nil && err == nil {
+		p.log.Warn().Err(closed).Msg("last position not reported")
+	}
+	return err
+}
+
+// drainContext ends grace after ctx does.
+func drainContext(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(grace, cancel)
+		context.AfterFunc(work, func() { timer.Stop() })
+	})
+	return work, func() { stop(); cancel() }
+}
+
+// gatherAll turns feeds into parcels until the reader closes the channel.
+func (p *pipeline) gatherAll(ctx context.Context, feeds <-chan audit.Feed, parcels chan<- parcel) error {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		var due <-chan time.Time
+		if at, ok := p.gather.due(); ok {
+			timer.Reset(time.Until(at))
+			due = timer.C
+		}
+		select {
+		case feed, ok := <-feeds:
+			if !ok {
+				p.gather.flush()
+				return p.hand(ctx, parcels)
+			}
+			before := p.enrich.Stats()
+			p.gather.add(&feed, time.Now())
+			p.metrics.enriched(p.stream, before, p.enrich.Stats())
+		case <-due:
+			p.gather.flush()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if err := p.hand(ctx, parcels); err != nil {
+			return err
+		}
+	}
+}
+
+// hand passes full batches on, blocking while the sink is busy: that is the
+// back-pressure.
+func (p *pipeline) hand(ctx context.Context, parcels chan<- parcel) error {
+	for _, b := range p.gather.take() {
+		next := parcel{batch: b}
+		if len(b.entries) > 0 {
+			prepared, err := p.sink.Prepare(b.entries)
+			if err != nil {
+				return fmt.Errorf("prepare batch: %w", err)
+			}
+			next.prepared = prepared
+			b.rows = len(b.entries)
+			b.oldest = b.entries[0].Timestamp
+			p.gather.recycle(b.entries)
+			b.entries = nil
+		}
+		select {
+		case parcels <- next:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// storeAll stores parcels in order and acknowledges what is stored.
+func (p *pipeline) storeAll(ctx context.Context, parcels <-chan parcel) error {
+	var stored, saved audit.LSN // up to where the log is stored; up to where that is saved
+	tick := time.NewTicker(savePause)
+	defer tick.Stop()
+	save := func() error {
+		if stored <= saved {
+			return nil
+		}
+		if err := p.sink.SavePosition(ctx, stored); err != nil {
+			return fmt.Errorf("save position %s: %w", stored, err)
+		}
+		saved = stored
+		p.reader.Acknowledge(stored)
+		return nil
+	}
+	for {
+		select {
+		case next, ok := <-parcels:
+			if !ok {
+				return errors.Join(ctx.Err(), save())
+			}
+			if err := p.store(ctx, next); err != nil {
+				return err
+			}
+			stored = max(stored, next.batch.ack)
+		case <-tick.C:
+			if err := save(); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// store inserts one parcel.
+func (p *pipeline) store(ctx context.Context, next parcel) error {
+	if next.prepared == nil {
+		return nil
+	}
+	began := time.Now()
+	if _, err := p.sink.Insert(ctx, next.batch.before, next.prepared); err != nil {
+		return err
+	}
+	now := time.Now()
+	p.metrics.stored(p.stream, next.batch, now.Sub(began), now)
+	p.log.Debug().Int("rows", next.batch.rows).Uint64("size", next.batch.after.Size).
+		Dur("took", now.Sub(began)).Msg("batch stored")
+	return nil
+}

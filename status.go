@@ -1,0 +1,102 @@
+package pgwitness
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/pgwitness/pgwitness/trail"
+)
+
+// Status is how a stream stands, as both databases tell.
+type Status struct {
+	Stream     string    `json:"stream"`
+	Entries    uint64    `json:"entries"`
+	Newest     time.Time `json:"newest,omitzero"`   // commit time of the newest entry
+	Attributed float64   `json:"attributed"`        // share of row changes with a known actor, 0 to 1
+	Slot       string    `json:"slot"`              // name
+	Active     bool      `json:"active"`            // a sidecar reads the slot
+	WALStatus  string    `json:"wal_status"`        // reserved | extended | unreserved | lost
+	Saved      string    `json:"saved_position"`    // up to where the log is stored
+	Confirmed  string    `json:"confirmed_flush"`   // up to where the slot was acknowledged
+	LagBytes   uint64    `json:"lag_bytes"`         // written and not acknowledged
+	Retained   uint64    `json:"retained_bytes"`    // kept by the server for the slot
+	Problem    string    `json:"problem,omitempty"` // what could not be asked
+}
+
+// Status asks both databases how every stream stands. What cannot be asked is
+// told in Problem.
+func (w *Witness) Status(ctx context.Context) ([]Status, error) {
+	t, release, err := w.openTrail(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	var list []Status
+	for _, s := range w.cfg.Streams {
+		st := Status{Stream: s.Name, Slot: s.Postgres.Slot}
+		if err := st.askTrail(ctx, t); err != nil {
+			return nil, err
+		}
+		slot, saved, err := w.slotAndPosition(ctx, s)
+		if err != nil {
+			st.Problem = err.Error()
+		}
+		st.Active, st.WALStatus = slot.ActivePID != 0, slot.WALStatus
+		st.Saved, st.Confirmed = saved.String(), slot.ConfirmedFlush.String()
+		st.LagBytes, st.Retained = slot.Lag(), slot.Retained()
+		list = append(list, st)
+	}
+	return list, nil
+}
+
+func (st *Status) askTrail(ctx context.Context, t *trail.Trail) error {
+	counts, err := t.Counts(ctx, trail.Filter{Stream: st.Stream}, trail.ByStream)
+	if err != nil {
+		return err
+	}
+	for _, c := range counts {
+		st.Entries, st.Newest = c.Entries, c.Last
+	}
+	coverage, err := t.Coverage(ctx, trail.Filter{Stream: st.Stream})
+	if err != nil {
+		return err
+	}
+	st.Attributed = trail.Total(coverage).Share()
+	return nil
+}
+
+// WriteText renders the status for a person.
+func (st Status) WriteText(w io.Writer) {
+	newest := "none"
+	if !st.Newest.IsZero() {
+		newest = st.Newest.UTC().Format("2006-01-02 15:04:05.000000 UTC")
+	}
+	reader := "nobody reads the slot: is `pgwitness run` running?"
+	if st.Active {
+		reader = "a sidecar is reading"
+	}
+	fmt.Fprintf(w, "%s\n", st.Stream)
+	fmt.Fprintf(w, "  entries     %d, the newest of %s\n", st.Entries, newest)
+	fmt.Fprintf(w, "  attributed  %.1f %% of row changes\n", 100*st.Attributed)
+	fmt.Fprintf(w, "  slot        %s (%s), %s\n", st.Slot, st.WALStatus, reader)
+	fmt.Fprintf(w, "  position    stored up to %s, acknowledged up to %s\n", st.Saved, st.Confirmed)
+	fmt.Fprintf(w, "  lag         %s; the server keeps %s of log for us\n", size(st.LagBytes), size(st.Retained))
+	if st.Problem != "" {
+		fmt.Fprintf(w, "  problem     %s\n", st.Problem)
+	}
+}
+
+// size renders a number of bytes: 1.5 MiB.
+func size(n uint64) string {
+	const units = "KMGTPE"
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, u := float64(n)/1024, 0
+	for f >= 1024 && u < len(units)-1 {
+		f, u = f/1024, u+1
+	}
+	return fmt.Sprintf("%.1f %ciB", f, units[u])
+}
