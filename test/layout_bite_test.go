@@ -23,6 +23,8 @@ func TestLayoutImportRule(t *testing.T) {
 		{"cdc/cdc.go", ours + "cmd/pgwitness", true},
 		{"cdc/cdc.go", ours + "test/harness", true},
 		{"cdc/cdc_test.go", ours + "test/harness", false},
+		{"cdc/cdc_test.go", ours + "engine", false},
+		{"cdc/cdc.go", ours + "engine", true},
 		{"a-new-room/new.go", ours + "cdc", true},
 		{"audit/audit.go", ours + "sql", true},
 		{"audit/audit.go", "github.com/rs/zerolog", true},
@@ -95,8 +97,8 @@ func TestX(t *testing.T) { t.Skip("no server"); s.Skip(3) }`
 }
 
 func TestLayoutGlobalRule(t *testing.T) {
-	bad := strings.Fields("empty written indexed counted taken number called pool Exported")
-	good := strings.Fields("table shadowed ErrStop pattern raw _")
+	bad := strings.Fields("empty written indexed counted taken number called pool Exported borrowed")
+	good := strings.Fields("table shadowed ErrStop ErrTheirs pattern raw _")
 	files := []source{parse(t, "cdc/x.go", `package x
 var empty int
 var written, table = []int{1}, []int{1}
@@ -109,6 +111,8 @@ var pool = sync.Pool{}
 var Exported = []int{1}
 var shadowed = []int{1}
 var ErrStop = errors.New("stop")
+var ErrTheirs = theirs.ErrStop
+var borrowed = theirs.Default
 var pattern = regexp.MustCompile("x")
 var raw = []byte("x")
 var _ = f

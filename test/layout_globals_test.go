@@ -74,6 +74,11 @@ func globalProblem(s source, name string, value ast.Expr, written bool) string {
 		if foreign, ok := value.Type.(*ast.SelectorExpr); ok && isSync(foreign) {
 			return "is for sharing state: state belongs into a type"
 		}
+	case *ast.SelectorExpr:
+		if strings.HasPrefix(value.Sel.Name, "Err") && strings.HasPrefix(name, "Err") {
+			return "" // an error of another package under our name
+		}
+		return "should be written out where it is used"
 	case *ast.BasicLit:
 		return "should be a const"
 	default:
