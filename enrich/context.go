@@ -106,6 +106,12 @@ func newContext(p *payload, r *rules) *context {
 		a.take(actorType, "unknown", fromNone)
 		return a.context(&payload{})
 	}
+	if p.Error != "" {
+		a.flag("stamp_error", p.Error)
+	}
+	if p.ClaimsCut {
+		a.flag("claims", "cut")
+	}
 	a.takeSession(p)
 	a.takeComments(p)
 	a.takeRules(p, r)

@@ -44,6 +44,8 @@ type payload struct {
 	Claims      map[string]string `json:"c"`
 	Query       string            `json:"q"`
 	QueryCut    bool              `json:"qc"`
+	ClaimsCut   bool              `json:"cc"`
+	Error       string            `json:"err"` // SQLSTATE of what kept the stamp from being whole
 	At          int64             `json:"at"` // microseconds since 1970
 	Event       *event            `json:"e"`
 }
