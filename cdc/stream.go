@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -19,11 +20,12 @@ import (
 )
 
 const (
-	xlogHeader    = 25               // type, start, end, time
-	keepalive     = 18               // type, end, time, reply requested
-	statusMessage = 39               // CopyData header and a standby status update
-	writeTimeout  = 20 * time.Second // for one status message
-	pgEpoch       = 946_684_800_000_000
+	xlogHeader     = 25                  // type, start, end, time
+	keepalive      = 18                  // type, end, time, reply requested
+	statusMessage  = 39                  // CopyData header and a standby status update
+	writeTimeout   = 20 * time.Second    // for one status message
+	releaseTimeout = time.Second         // for the server to free the slot at the end
+	pgEpoch        = 946_684_800_000_000 // 2000-01-01 in microseconds since 1970
 )
 
 // errSilence ends a connection on which nothing was heard for too long.
@@ -191,11 +193,11 @@ func (s *stream) send(durable audit.LSN, ask bool) error {
 	if ask {
 		b[38] = 1
 	}
-	return s.write(b[:], time.Now().Add(writeTimeout))
+	return s.write(b[:])
 }
 
-func (s *stream) write(b []byte, deadline time.Time) error {
-	if err := s.conn.SetWriteDeadline(deadline); err != nil {
+func (s *stream) write(b []byte) error {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 		return fmt.Errorf("write to replication stream: %w", err)
 	}
 	if _, err := s.conn.Write(b); err != nil {
@@ -217,21 +219,35 @@ func (s *stream) close(ctx context.Context) error {
 	}
 	stop := context.AfterFunc(ctx, func() { s.conn.SetDeadline(longAgo()) })
 	defer stop()
-	if err := s.write([]byte{'c', 0, 0, 0, 4}, time.Now().Add(writeTimeout)); err != nil {
+	if err := s.write([]byte{'c', 0, 0, 0, 4}); err != nil {
 		return err
 	}
+	if err := s.discard(ctx, "cC"); err != nil {
+		return fmt.Errorf("close replication stream: %w", err)
+	}
+	// The position is reported. That the slot is free as well when we return is
+	// a courtesy to whoever reads it next, not worth the rest of a long
+	// transaction.
+	if err := s.conn.SetReadDeadline(time.Now().Add(releaseTimeout)); err == nil {
+		_ = s.discard(ctx, "C")
+	}
+	return s.write([]byte{'X', 0, 0, 0, 4})
+}
+
+// discard reads until a message of one of the kinds, or an error, comes.
+func (s *stream) discard(ctx context.Context, kinds string) error {
 	for ctx.Err() == nil {
 		kind, body, err := s.wire.next()
 		switch {
 		case err != nil:
-			return fmt.Errorf("close replication stream: %w", broken(err))
+			return broken(err)
 		case kind == 'E':
-			return fmt.Errorf("close replication stream: %w", errorResponse(body))
-		case kind == 'c', kind == 'C':
-			return s.write([]byte{'X', 0, 0, 0, 4}, time.Now().Add(writeTimeout))
+			return errorResponse(body)
+		case strings.IndexByte(kinds, kind) >= 0:
+			return nil
 		}
 	}
-	return fmt.Errorf("close replication stream: %w", ctx.Err())
+	return ctx.Err()
 }
 
 // errorResponse reads the fields of an error or a notice.
