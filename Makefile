@@ -14,6 +14,7 @@ FUZZTIME     ?= 10s
 PACKAGES     ?= ./...
 
 ENGINES := engines/node_modules/.package-lock.json
+MATRIX  := engines/matrix/node_modules/.package-lock.json
 
 .PHONY: help
 help: ## Print this list
@@ -24,7 +25,7 @@ engines: $(ENGINES) ## Fetch the real PostgreSQL and ClickHouse engines (npm, by
 
 # npm writes node_modules/.package-lock.json last, so it stands for a whole
 # installation; its age against the lock file says whether it is the right one.
-$(ENGINES): %/node_modules/.package-lock.json: %/package-lock.json %/package.json
+$(ENGINES) $(MATRIX): %/node_modules/.package-lock.json: %/package-lock.json %/package.json
 	@command -v npm >/dev/null || { echo "npm is not installed: it brings the engines (Debian: apt-get install npm)" >&2; exit 1; }
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
@@ -36,6 +37,9 @@ build: ## Build bin/pgwitness (no cgo)
 .PHONY: test
 test: engines ## Run every test, with the race detector, against the real engines
 	go test $(TEST_FLAGS) $(PACKAGES)
+
+.PHONY: test-matrix
+test-matrix: $(MATRIX) test ## Run every test, those over PostgreSQL versions on 14 to 18
 
 .PHONY: test-unit
 test-unit: ## Run the tests that need no servers (seconds)
