@@ -114,8 +114,8 @@ func (t *Trail) Coverage(ctx context.Context, f Filter) ([]Coverage, error) {
 	var changes, attributed proto.ColUInt64
 	c := f.conditions()
 	c.parts = append(c.parts, "table_name IS NOT NULL")
-	text := `SELECT toString(stream) AS s, ifNull(CAST(schema_name, 'Nullable(String)'), '') AS n, ` +
-		`assumeNotNull(CAST(table_name, 'Nullable(String)')) AS t, ` +
+	text := `SELECT CAST(stream, 'String') AS s, ifNull(CAST(schema_name, 'Nullable(String)'), '') AS n, ` +
+		`ifNull(CAST(table_name, 'Nullable(String)'), '') AS t, ` +
 		`count() AS changes, countIf(ifNull(actor_type, 'unknown') != 'unknown') AS attributed ` +
 		`FROM audit_logs` + c.where() + ` GROUP BY s, n, t ORDER BY changes - attributed DESC, changes DESC, s, n, t`
 	results := proto.Results{

@@ -138,6 +138,9 @@ func (f Filter) query() query {
 	return query{text, c.params}
 }
 
+// selectOldest asks for all entries that c matches, in the order of commits.
+func selectOldest(c conditions) string { return store.Select(c.all(), "ORDER BY stream, sequence") }
+
 // splitTable splits schema.table at the first dot; a name without one is a
 // table of any schema. Parts may stand in double quotes, as in SQL.
 func splitTable(s string) (schema, table string) {

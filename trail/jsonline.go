@@ -30,7 +30,7 @@ func AppendJSON(dst []byte, e *audit.Entry) []byte {
 	dst = append(dst, `,"sequence":`...)
 	dst = strconv.AppendUint(dst, e.Sequence, 10)
 	dst = append(dst, `,"timestamp":"`...)
-	dst = time.UnixMicro(e.Timestamp).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
+	dst = time.UnixMicro(e.Timestamp).UTC().AppendFormat(dst, jsonTime)
 	dst = append(dst, '"')
 
 	dst = appendTexts(dst, column{"actor_id", e.ActorID}, column{"actor_email", e.ActorEmail}, column{"actor_role", e.ActorRole},
@@ -64,6 +64,9 @@ func appendPosition(dst []byte, e *audit.Entry) []byte {
 	dst = hex.AppendEncode(dst, e.Hash[:])
 	return append(dst, `"}`...)
 }
+
+// jsonTime is RFC 3339 with microseconds.
+const jsonTime = "2006-01-02T15:04:05.000000Z"
 
 type column struct {
 	name string

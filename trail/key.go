@@ -81,3 +81,6 @@ func (r Row) key(columns []string) string {
 	}
 	return KeyText(values...)
 }
+
+// joinNames makes one parameter of column names, which cannot contain NUL.
+func joinNames(names []string) string { return strings.Join(names, "\x00") }

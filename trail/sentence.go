@@ -230,3 +230,10 @@ func count(n int, one, many string) string {
 	}
 	return strconv.Itoa(n) + " " + many
 }
+
+// Who names the actor of an entry as its sentence does.
+func Who(e *audit.Entry) string {
+	s := sentence{entry: e, notes: readNotes(e.Attribution)}
+	s.who()
+	return s.String()
+}

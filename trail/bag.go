@@ -1,0 +1,88 @@
+package trail
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/pgwitness/pgwitness/audit"
+)
+
+// addToBag applies an entry of a table without a key: a row is found by its
+// values. An entry that holds the whole old row finds it at once; otherwise all
+// rows are searched.
+func (f *Fold) addToBag(e *audit.Entry, old, now Row) error {
+	switch e.Operation.String() {
+	case "insert", "baseline":
+		f.putInBag(f.merge(nil, now))
+	case "update":
+		f.putInBag(f.merge(f.takeFromBag(e, old), now))
+	case "delete":
+		f.takeFromBag(e, old)
+	}
+	return nil
+}
+
+func (f *Fold) putInBag(values []Value) {
+	f.size++
+	id := bagKey(values)
+	if b := f.bag[id]; b != nil {
+		b.count++
+		return
+	}
+	f.bag[id] = &bagRow{values, 1}
+}
+
+// takeFromBag takes one row out that old may be the image of, and returns its
+// values, which the caller owns.
+func (f *Fold) takeFromBag(e *audit.Entry, old Row) []Value {
+	id := bagKey(f.merge(nil, old))
+	b := f.bag[id]
+	if b == nil {
+		var fits []string
+		for candidate, row := range f.bag {
+			if f.holds(row.values, old) {
+				fits = append(fits, candidate)
+			}
+		}
+		if len(fits) == 0 {
+			f.breaks.add(Break{Sequence: e.Sequence, Kind: Unseen})
+			return f.merge(nil, old)
+		}
+		if len(fits) > 1 {
+			f.breaks.add(Break{Sequence: e.Sequence, Kind: Ambiguous})
+		}
+		id = slices.Min(fits) // so that the same entries make the same fold
+		b = f.bag[id]
+	}
+	f.size--
+	if b.count--; b.count == 0 {
+		delete(f.bag, id)
+	}
+	return slices.Clone(b.values)
+}
+
+// holds reports whether values has each value of old.
+func (f *Fold) holds(values []Value, old Row) bool {
+	for _, field := range old {
+		i, ok := f.columns[field.Name]
+		if !ok || i >= len(values) || values[i] != field.Value {
+			return false
+		}
+	}
+	return true
+}
+
+// bagKey tells rows apart by all their values: for each known column its
+// index, kind and text with its length.
+func bagKey(values []Value) string {
+	var key []byte
+	for i, v := range values {
+		if !v.Known() {
+			continue
+		}
+		key = strconv.AppendInt(key, int64(i), 10)
+		key = append(key, ':', byte('0'+v.Kind))
+		key = audit.AppendNetstring(key, v.Text)
+	}
+	return string(key)
+}

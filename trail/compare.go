@@ -1,0 +1,315 @@
+package trail
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/pgwitness/pgwitness/audit"
+)
+
+// LiveTable is a table as it stands in PostgreSQL, every value in the text form
+// that PostgreSQL writes into the log, too.
+type LiveTable struct {
+	Columns []LiveColumn
+	// Rows yields the values of each row, index for index with Columns; nil is
+	// NULL. The memory is lent until the next row.
+	Rows iter.Seq2[[][]byte, error]
+}
+
+// LiveColumn is a column of a LiveTable.
+type LiveColumn struct {
+	Name string
+	// Generated columns are not in the log, unless published on purpose.
+	Generated bool
+}
+
+// Comparison is the outcome of comparing a fold with the live table.
+type Comparison struct {
+	Rows      int // of the live table
+	Same      int // that the fold has, with the same values in all columns
+	Missing   int // that the fold does not have
+	Extra     int // that only the fold has
+	Different int // with another value in at least one column
+	Unknown   int // with nothing different, but a column whose value no entry tells
+
+	// First are the first differences: rows that are missing, extra or
+	// different. The order is that of the live table, then that of the keys.
+	First []Difference
+	// UnknownColumns counts the rows in which a column is unknown, by column.
+	UnknownColumns map[string]int
+}
+
+const keptDifferences = 100
+
+// Exact reports whether the fold is the table, to the last value.
+func (c Comparison) Exact() bool {
+	return c.Missing == 0 && c.Extra == 0 && c.Different == 0 && c.Unknown == 0
+}
+
+// String tells the numbers, and no values.
+func (c Comparison) String() string {
+	return fmt.Sprintf("%s: %d same, %d different, %d with unknown values, %d missing in the trail, %d only in the trail",
+		count(c.Rows, "live row", "live rows"), c.Same, c.Different, c.Unknown, c.Missing, c.Extra)
+}
+
+// Difference is a row that is not the same in the trail and in the table.
+type Difference struct {
+	Kind    DifferenceKind
+	Key     string             // resource_id; "" in a table without a key
+	Columns []ColumnDifference // that differ; for a missing or extra row all of them
+}
+
+// DifferenceKind says which side lacks the row.
+type DifferenceKind string
+
+// The kinds of differences.
+const (
+	MissingRow   DifferenceKind = "missing"   // the table has it, the trail does not
+	ExtraRow     DifferenceKind = "extra"     // the trail has it, the table does not
+	DifferentRow DifferenceKind = "different" // both have it, with different values
+)
+
+// ColumnDifference is one column of a Difference. Booleans of the live table
+// are the strings t and f. The value on the side that lacks the row is Unknown.
+type ColumnDifference struct {
+	Name        string
+	Trail, Live Value
+}
+
+// String names the row and the columns, without any value but the key.
+func (d Difference) String() string {
+	names := make([]string, len(d.Columns))
+	for i, c := range d.Columns {
+		names[i] = word(c.Name)
+	}
+	return fmt.Sprintf("%s %s (%s)", d.Kind, or(word(d.Key), "row without key"), strings.Join(names, ", "))
+}
+
+func (c *Comparison) differ(d Difference) {
+	switch d.Kind {
+	case MissingRow:
+		c.Missing++
+	case ExtraRow:
+		c.Extra++
+	case DifferentRow:
+		c.Different++
+	}
+	if len(c.First) < keptDifferences {
+		c.First = append(c.First, d)
+	}
+}
+
+// comparing is a comparison under way.
+type comparing struct {
+	Comparison
+	fold  *Fold
+	live  []int // columns of the live table that count
+	names []string
+	index []int          // live[i] in the fold; -1 when no row ever had it
+	key   []int          // key columns in the live table
+	left  map[string]int // without a key: rows of the fold by their values, not yet met
+}
+
+// Compare compares the rows of the fold with those of the live table, which
+// must be the table at the same moment. A generated column counts only when the
+// fold has it. A column that a row got after its last entry, by ADD COLUMN, is
+// equal to NULL, and unknown when it has a value, for the log never tells of
+// it.
+func (f *Fold) Compare(table LiveTable) (Comparison, error) {
+	c, err := f.compareWith(table.Columns)
+	if err != nil {
+		return Comparison{}, err
+	}
+	for values, err := range table.Rows {
+		if err != nil {
+			return Comparison{}, fmt.Errorf("compare %s.%s: %w", f.schema, f.table, err)
+		}
+		c.Rows++
+		if c.left != nil {
+			c.bagged(values)
+		} else {
+			c.keyed(values)
+		}
+	}
+	c.extra()
+	return c.Comparison, nil
+}
+
+func (f *Fold) compareWith(columns []LiveColumn) (*comparing, error) {
+	f.round++
+	c := &comparing{fold: f, Comparison: Comparison{UnknownColumns: map[string]int{}}}
+	for i, col := range columns {
+		at, ok := f.columns[col.Name]
+		if !ok {
+			at = -1
+		}
+		if col.Generated && !ok {
+			continue
+		}
+		c.live, c.names, c.index = append(c.live, i), append(c.names, col.Name), append(c.index, at)
+	}
+	for _, k := range f.key {
+		at := slices.IndexFunc(columns, func(col LiveColumn) bool { return col.Name == k })
+		if at < 0 {
+			err := fmt.Errorf("compare %s.%s: the table has no column %s, which the fold took as its key", f.schema, f.table, k)
+			return nil, audit.WithHint(err, "name the key of the table in its configuration (tables: key:)")
+		}
+		c.key = append(c.key, at)
+	}
+	if len(f.key) == 0 {
+		c.left = make(map[string]int, len(f.bag))
+		for _, b := range f.bag {
+			c.left[c.signature(b.values)] += b.count
+		}
+	}
+	return c, nil
+}
+
+// keyed compares a live row with the row of its key that is most like it.
+func (c *comparing) keyed(values [][]byte) {
+	key := c.liveKey(values)
+	var best *foldRow
+	var differ, unknown []ColumnDifference
+	for row := c.fold.rows[key]; row != nil; row = row.next {
+		if row.round == c.fold.round {
+			continue // another live row met it
+		}
+		if d, u := c.columnsOf(row, values); best == nil || len(d) < len(differ) {
+			best, differ, unknown = row, d, u
+		}
+	}
+	if best == nil {
+		c.differ(Difference{MissingRow, key, c.sides(nil, values)})
+		return
+	}
+	best.round = c.fold.round
+	for _, u := range unknown {
+		c.UnknownColumns[u.Name]++
+	}
+	switch {
+	case len(differ) > 0:
+		c.differ(Difference{DifferentRow, key, differ})
+	case len(unknown) > 0:
+		c.Unknown++
+	default:
+		c.Same++
+	}
+}
+
+func (c *comparing) liveKey(values [][]byte) string {
+	key := make([]Value, len(c.key))
+	for i, at := range c.key {
+		key[i] = liveValue(values[at])
+	}
+	return KeyText(key...)
+}
+
+func liveValue(text []byte) Value {
+	if text == nil {
+		return Value{Kind: Null}
+	}
+	return Value{String, string(text)}
+}
+
+// columnsOf lists the columns in which a live row differs from row, and those
+// that are unknown in row.
+func (c *comparing) columnsOf(row *foldRow, values [][]byte) (differ, unknown []ColumnDifference) {
+	for i, at := range c.live {
+		trail, live := c.value(row.values, i), values[at]
+		switch {
+		case !trail.Known() && row.whole && live == nil, equal(trail, live):
+		case !trail.Known():
+			unknown = append(unknown, ColumnDifference{c.names[i], trail, liveValue(live)})
+		default:
+			differ = append(differ, ColumnDifference{c.names[i], trail, liveValue(live)})
+		}
+	}
+	return differ, unknown
+}
+
+// value is live column i of a row of the fold.
+func (c *comparing) value(values []Value, i int) Value {
+	if at := c.index[i]; at >= 0 && at < len(values) {
+		return values[at]
+	}
+	return Value{}
+}
+
+// equal reports whether a known value is what PostgreSQL writes as live.
+func equal(trail Value, live []byte) bool {
+	if live == nil {
+		return trail.Kind == Null
+	}
+	return trail.Known() && trail.Kind != Null && trail.Postgres() == string(live)
+}
+
+// sides lists all columns, of the fold's row or of the live one.
+func (c *comparing) sides(trail []Value, live [][]byte) []ColumnDifference {
+	all := make([]ColumnDifference, len(c.live))
+	for i, at := range c.live {
+		all[i] = ColumnDifference{Name: c.names[i], Trail: c.value(trail, i)}
+		if live != nil {
+			all[i].Live = liveValue(live[at])
+		}
+	}
+	return all
+}
+
+// bagged takes a row with these values out of the fold.
+func (c *comparing) bagged(values [][]byte) {
+	row := make([]Value, len(c.live))
+	for i, at := range c.live {
+		row[i] = liveValue(values[at])
+	}
+	id := bagKey(row)
+	if c.left[id] == 0 {
+		c.differ(Difference{Kind: MissingRow, Columns: c.sides(nil, values)})
+		return
+	}
+	c.left[id]--
+	c.Same++
+}
+
+// signature is the bagKey that a live row with the values of a row of the fold
+// has. A column the row never had reads as NULL.
+func (c *comparing) signature(values []Value) string {
+	row := make([]Value, len(c.live))
+	for i := range c.live {
+		switch v := c.value(values, i); v.Kind {
+		case Unknown, Null:
+			row[i] = Value{Kind: Null}
+		default:
+			row[i] = Value{String, v.Postgres()}
+		}
+	}
+	return bagKey(row)
+}
+
+// extra reports the rows of the fold that no live row met.
+func (c *comparing) extra() {
+	for _, b := range c.fold.bag {
+		id := c.signature(b.values)
+		for ; c.left[id] > 0; c.left[id]-- {
+			c.differ(Difference{Kind: ExtraRow, Columns: c.sides(b.values, nil)})
+		}
+	}
+	var keys []string
+	for key, row := range c.fold.rows {
+		for ; row != nil; row = row.next {
+			if row.round != c.fold.round {
+				keys = append(keys, key)
+				break
+			}
+		}
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		for row := c.fold.rows[key]; row != nil; row = row.next {
+			if row.round != c.fold.round {
+				c.differ(Difference{ExtraRow, key, c.sides(row.values, nil)})
+			}
+		}
+	}
+}

@@ -1,0 +1,317 @@
+package trail
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/pgwitness/pgwitness/audit"
+)
+
+// Fold is a table as its entries tell it: the rows that are left after every
+// insert, update, delete and TRUNCATE was done again, in order. Memory is that
+// of the rows.
+//
+// A table with a key is folded by the key. Rows that share a key for a while,
+// as within a transaction under a deferred constraint, are kept apart and told
+// from each other by their old values, then by age. A table without a key is
+// folded as a bag of rows.
+type Fold struct {
+	schema, table string
+	key           []string
+
+	names   []string       // columns, in the order in which they were first seen
+	columns map[string]int // name → index in names
+
+	rows   map[string]*foldRow // with a key: resource_id → rows of that key, oldest first
+	bag    map[string]*bagRow  // without one: all values → row
+	size   int
+	breaks Breaks
+	round  int    // comparisons so far
+	next   uint64 // no entry below this sequence is taken any more
+}
+
+// foldRow is a row of a keyed fold.
+type foldRow struct {
+	values []Value // by column index; shorter when columns came later
+	whole  bool    // an insert was seen, so that no column is unknown but those added later
+	next   *foldRow
+	round  int // the comparison in which a live row met this one
+}
+
+// bagRow is a row of a fold without a key, and how often it is there.
+type bagRow struct {
+	values []Value
+	count  int
+}
+
+// Break is a place where an entry does not go on from what the entries before
+// it left.
+type Break struct {
+	Sequence uint64
+	Key      string // "" in a table without a key
+	Kind     BreakKind
+	Columns  []string // whose old value is not what it should be
+}
+
+// BreakKind says what is wrong at a Break.
+type BreakKind string
+
+// The kinds of breaks.
+const (
+	// Unseen: an update or delete of a row that no entry told of. Normal for
+	// rows that are older than the trail; otherwise an insert is missing.
+	Unseen BreakKind = "unseen"
+	// Discontinuous: the old values are not the last ones known of that row,
+	// so that a change in between is missing.
+	Discontinuous BreakKind = "discontinuous"
+	// Ambiguous: a table without a key has several rows that the entry may be
+	// about, and the entry does not hold the whole row.
+	Ambiguous BreakKind = "ambiguous"
+)
+
+// Breaks is what a Fold met. Only the first are kept.
+type Breaks struct {
+	Count int
+	First []Break
+}
+
+const keptBreaks = 1000
+
+func (b *Breaks) add(x Break) {
+	if b.Count++; len(b.First) < keptBreaks {
+		b.First = append(b.First, x)
+	}
+}
+
+// NewFold returns the fold of an empty table. key lists the columns of its
+// key, in key order; without any the table is folded as a bag.
+func NewFold(schema, table string, key []string) *Fold {
+	f := &Fold{schema: schema, table: table, key: slices.Clone(key), columns: make(map[string]int)}
+	f.clear()
+	return f
+}
+
+func (f *Fold) clear() {
+	f.rows, f.bag, f.size = make(map[string]*foldRow), make(map[string]*bagRow), 0
+}
+
+// Len is the number of rows.
+func (f *Fold) Len() int { return f.size }
+
+// Breaks returns where the entries did not follow from each other.
+func (f *Fold) Breaks() Breaks { return f.breaks }
+
+// Fold folds the entries of a table up to and including sequence last; a nil
+// last means all.
+func (t *Trail) Fold(ctx context.Context, stream, schema, table string, key []string, last *uint64) (*Fold, error) {
+	var c conditions
+	c.add("stream = {stream:String}", "stream", stream)
+	c.add("schema_name = {schema:String}", "schema", schema)
+	c.add("table_name = {table:String}", "table", table)
+	if last != nil {
+		c.add("sequence <= {last:UInt64}", "last", *last)
+	}
+	f := NewFold(schema, table, key)
+	for e, err := range t.entries(ctx, query{selectOldest(c), c.params}) {
+		if err == nil {
+			err = f.Add(e)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("fold %s.%s: %w", schema, table, err)
+		}
+	}
+	return f, nil
+}
+
+// Add applies an entry. Entries must come in the order of their sequence;
+// those of other tables, and those that are no change of a row, are passed
+// over. e is not kept.
+func (f *Fold) Add(e *audit.Entry) error {
+	if e.SchemaName.String() != f.schema || e.TableName.String() != f.table {
+		return nil
+	}
+	if e.Sequence < f.next {
+		return fmt.Errorf("apply entry %d: it comes after entry %d", e.Sequence, f.next-1)
+	}
+	f.next = e.Sequence + 1
+	if e.Operation.String() == "truncate" {
+		f.clear()
+		return nil
+	}
+	old, err := ParseRow(e.OldValues)
+	if err != nil {
+		return fmt.Errorf("apply entry %d: old_values: %w", e.Sequence, err)
+	}
+	now, err := ParseRow(e.NewValues)
+	if err != nil {
+		return fmt.Errorf("apply entry %d: new_values: %w", e.Sequence, err)
+	}
+	if len(f.key) == 0 {
+		return f.addToBag(e, old, now)
+	}
+	return f.addKeyed(e, old, now)
+}
+
+func (f *Fold) addKeyed(e *audit.Entry, old, now Row) error {
+	switch e.Operation.String() {
+	case "insert", "baseline":
+		key, err := f.keyFrom(e, now, nil)
+		if err != nil {
+			return err
+		}
+		f.put(key, &foldRow{values: f.merge(nil, now), whole: true})
+	case "update":
+		after, err := f.keyFrom(e, now, old)
+		if err != nil {
+			return err
+		}
+		before, err := f.keyFrom(e, old, now)
+		if err != nil {
+			return err
+		}
+		row := f.take(e, before, after != before, old)
+		row.values = f.merge(row.values, now)
+		if after != before || f.rows[after] == nil {
+			f.put(after, row)
+		}
+	case "delete":
+		key, err := f.keyFrom(e, old, nil)
+		if err != nil {
+			return err
+		}
+		f.take(e, key, true, old)
+	}
+	return nil
+}
+
+// keyFrom takes each key column from the first of the two rows that knows it.
+func (f *Fold) keyFrom(e *audit.Entry, first, second Row) (string, error) {
+	values := make([]Value, 0, 4)
+	for _, c := range f.key {
+		v := first.Get(c)
+		if !v.Known() {
+			v = second.Get(c)
+		}
+		if !v.Known() {
+			return "", fmt.Errorf("apply entry %d: the %s does not hold the key column %s", e.Sequence, e.Operation, c)
+		}
+		values = append(values, v)
+	}
+	return KeyText(values...), nil
+}
+
+// put adds a row behind the others of its key.
+func (f *Fold) put(key string, row *foldRow) {
+	row.next = nil
+	f.size++
+	at := f.rows[key]
+	if at == nil {
+		f.rows[key] = row
+		return
+	}
+	for at.next != nil {
+		at = at.next
+	}
+	at.next = row
+}
+
+// take finds the row that an entry changes and checks that it is as the entry
+// says it was. With remove, the row leaves its place. A row that was never
+// seen is made up, of unknown columns.
+func (f *Fold) take(e *audit.Entry, key string, remove bool, old Row) *foldRow {
+	var before *foldRow
+	row := f.rows[key]
+	for at, prev := row, (*foldRow)(nil); at != nil; at, prev = at.next, at {
+		if len(f.differing(at.values, old)) == 0 {
+			row, before = at, prev
+			break
+		}
+	}
+	if row == nil {
+		f.breaks.add(Break{Sequence: e.Sequence, Key: key, Kind: Unseen})
+		return &foldRow{}
+	}
+	if bad := f.differing(row.values, old); len(bad) > 0 {
+		f.breaks.add(Break{Sequence: e.Sequence, Key: key, Kind: Discontinuous, Columns: bad})
+	}
+	if !remove {
+		return row
+	}
+	f.size--
+	switch {
+	case before != nil:
+		before.next = row.next
+	case row.next != nil:
+		f.rows[key] = row.next
+	default:
+		delete(f.rows, key)
+	}
+	return row
+}
+
+// merge sets the known columns of row in values.
+func (f *Fold) merge(values []Value, row Row) []Value {
+	for _, field := range row {
+		i, ok := f.columns[field.Name]
+		if !ok {
+			i = len(f.names)
+			name := strings.Clone(field.Name)
+			f.names = append(f.names, name)
+			f.columns[name] = i
+		}
+		if i >= len(values) {
+			values = slices.Grow(values, max(len(f.names), i+1)-len(values))[:i+1]
+		}
+		if values[i] != field.Value {
+			// The text of an entry is one string: a value must not keep it all alive.
+			values[i] = Value{field.Value.Kind, strings.Clone(field.Value.Text)}
+		}
+	}
+	return values
+}
+
+// differing lists the columns of old that have another known value in values.
+func (f *Fold) differing(values []Value, old Row) []string {
+	var bad []string
+	for _, field := range old {
+		i, ok := f.columns[field.Name]
+		if ok && i < len(values) && values[i].Known() && values[i] != field.Value {
+			bad = append(bad, field.Name)
+		}
+	}
+	return bad
+}
+
+// Rows yields the rows, in no order, with their key ("" in a table without
+// one). Columns that are unknown are left out.
+func (f *Fold) Rows() iter.Seq2[string, Row] {
+	return func(yield func(string, Row) bool) {
+		for key, row := range f.rows {
+			for ; row != nil; row = row.next {
+				if !yield(key, f.row(row.values)) {
+					return
+				}
+			}
+		}
+		for _, b := range f.bag {
+			for range b.count {
+				if !yield("", f.row(b.values)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (f *Fold) row(values []Value) Row {
+	row := make(Row, 0, len(values))
+	for i, v := range values {
+		if v.Known() {
+			row = append(row, Field{f.names[i], v})
+		}
+	}
+	return row
+}
