@@ -136,6 +136,7 @@ func (s *State) MarshalJSON() ([]byte, error) {
 		Created      *Mark             `json:"created"`
 		Changed      *Mark             `json:"changed"`
 		RenamedTo    string            `json:"renamed_to,omitempty"`
+		RenamedFrom  string            `json:"renamed_from,omitempty"`
 	}{
 		Stream: s.Stream, ResourceType: s.ResourceType, ResourceID: s.ResourceID, Schema: s.Schema, Table: s.Table,
 		Standing: s.Standing, Complete: s.Complete, Values: append(values, '}'), Unknown: unknown,
