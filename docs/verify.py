@@ -16,7 +16,7 @@ def column(name, v):
     return b"n," if v is None else ns(b"".join(ns(raw(c)) for c in v) if name == "changed" else raw(v))
 def digest(tag, names, row): return sha(ns(tag) + b"".join(column(n, row[n]) for n in names.split()))
 
-head, size, tree, wrong = None, 0, [], 0
+head, size, tree, leaves, wrong = None, 0, [], 0, 0
 lines = (line for path in sys.argv[1:] for line in open(path, encoding="utf-8", errors="surrogateescape", newline="\n"))
 for row in (json.loads(line) for line in lines if line.startswith("{")):
     if "random" in row:
@@ -25,7 +25,7 @@ for row in (json.loads(line) for line in lines if line.startswith("{")):
     recomputed = sha(b"\2" + bytes.fromhex(row["prev_hash"]) + digest(b"pgwitness/entry/v1", ENTRY, row)).hex()
     for what, want, got in (("sequence", size, row["sequence"]), ("prev_hash", head, row["prev_hash"]), ("entry_hash", recomputed, row["entry_hash"])):
         if want != got: wrong += 1; print(f"entry {row['sequence']}: {what} is {got}, want {want}")
-    head, size, node, n = row["entry_hash"], row["sequence"] + 1, sha(b"\0" + bytes.fromhex(row["entry_hash"])), row["sequence"]
+    head, size, node, n, leaves = row["entry_hash"], row["sequence"] + 1, sha(b"\0" + bytes.fromhex(row["entry_hash"])), leaves, leaves + 1
     while n & 1: node, n = sha(b"\1" + tree.pop() + node), n >> 1
     tree.append(node)
 root = functools.reduce(lambda right, left: sha(b"\1" + left + right), reversed(tree)) if tree else sha(b"")

@@ -56,17 +56,20 @@ func newRun(src source, o Options, t trail, progress func(done, total uint64)) *
 		r.from = t.last - o.Tail + 1
 		r.total = min(t.rows, o.Tail)
 	}
-	if t.rows > 0 {
-		r.cut(min(max(r.total/uint64(o.parallel()*segmentsPerWorker), minSegment), maxSegment))
-	}
 	return r
 }
 
-// cut lays the segments, size sequences each. Their number follows the number
+// cut lays the segments, of size sequences each or, when size is 0, of as many
+// as suit the length of the trail and the number of workers. Their number follows the number
 // of entries and not that of sequences, which a forged entry could make huge:
 // the last segment takes what remains.
 func (r *run) cut(size uint64) {
-	r.segments = nil
+	if r.rows == 0 {
+		return
+	}
+	if size == 0 {
+		size = min(max(r.total/uint64(r.o.parallel()*segmentsPerWorker), minSegment), maxSegment)
+	}
 	for i := uint64(0); i < r.total; i += size {
 		r.segments = append(r.segments, segment{from: r.from + i, to: r.from + i + size - 1})
 	}

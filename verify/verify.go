@@ -69,8 +69,9 @@ type Slot struct {
 
 // Verifier checks trails of one source.
 type Verifier struct {
-	src source
-	log zerolog.Logger
+	src     source
+	log     zerolog.Logger
+	segment uint64 // entries of a segment; 0: by the length of the trail
 }
 
 // New returns a Verifier that reads from src.
@@ -98,6 +99,7 @@ func (v *Verifier) Run(ctx context.Context, o Options, progress func(done, total
 		return Report{}, notChecked(o, "find stream", err)
 	}
 	r := newRun(v.src, o, trail{genesis, geneses, rows, last}, progress)
+	r.cut(v.segment)
 	if err := r.check(ctx); err != nil {
 		return Report{}, notChecked(o, "read entries", err)
 	}
