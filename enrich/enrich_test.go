@@ -71,7 +71,8 @@ func insertOrder(r *audit.Relation) audit.Change {
 }
 
 func TestValuesAreExactAndMinimal(t *testing.T) {
-	full, def := orders('f'), orders('d')
+	full, def, keyless := orders('f'), orders('d'), orders('f')
+	keyless.ID, keyless.Key = 2, nil
 	for _, c := range []struct {
 		name     string
 		change   audit.Change
@@ -84,6 +85,9 @@ func TestValuesAreExactAndMinimal(t *testing.T) {
 		{"update keeps what changed and the key",
 			audit.Change{Op: audit.Update, Relation: full, OldWhole: true, Old: row("1", "new", "10.00", "f"), New: row("1", "paid", "10.00", "t")},
 			`{"id":1,"status":"new","paid":false}`, `{"id":1,"status":"paid","paid":true}`, []string{"paid", "status"}, ""},
+		{"without a key an update keeps both whole rows",
+			audit.Change{Op: audit.Update, Relation: keyless, OldWhole: true, Old: row("1", "new", "10.00", "f"), New: row("1", "paid", "10.00", "f")},
+			`{"id":1,"status":"new","total":"10.00","paid":false}`, `{"id":1,"status":"paid","total":"10.00","paid":false}`, []string{"status"}, ""},
 		{"NULL is not the empty string",
 			audit.Change{Op: audit.Update, Relation: full, OldWhole: true, Old: row("1", "", "1", "f"), New: row("1", "NULL", "1", "f")},
 			`{"id":1,"status":""}`, `{"id":1,"status":null}`, []string{"status"}, ""},

@@ -64,7 +64,8 @@ func (e *Enricher) update(n *audit.Entry, p *plan, c *audit.Change, ns *notes) {
 			n.Changed = append(n.Changed, p.columns[i].name)
 		}
 	}
-	keep := func(i int) bool { return p.columns[i].key || differs(c, i) }
+	// Without a key only the whole row tells which one it was.
+	keep := func(i int) bool { return len(p.key) == 0 || p.columns[i].key || differs(c, i) }
 	n.OldValues = e.image(p, c.Old, keep)
 	n.NewValues = e.imageOver(p, c.New, c.Old, keep)
 }
