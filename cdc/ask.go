@@ -104,25 +104,35 @@ type sideline struct {
 	conn *pgconn.PgConn // nil while closed
 }
 
-// do lets question ask on the connection. After an error the connection is
-// thrown away, because nobody knows the state it is in.
+// do lets question ask on the connection. One that was kept may have ended
+// since, with its server; then the question is asked again on a new one.
 func (s *sideline) do(ctx context.Context, question func(context.Context, *pgconn.PgConn) error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
-	if s.conn == nil {
-		cfg, err := parseDSN(s.dsn, false)
-		if err != nil {
-			return err
+	if s.conn != nil {
+		err := question(ctx, s.conn)
+		if err == nil || !s.conn.IsClosed() || ctx.Err() != nil {
+			return s.keep(ctx, err)
 		}
-		s.conn, err = pgconn.ConnectConfig(ctx, cfg)
-		if err != nil {
-			s.conn = nil
-			return explainConnect(err)
-		}
+		s.conn = nil
 	}
-	err := question(ctx, s.conn)
+	cfg, err := parseDSN(s.dsn, false)
+	if err != nil {
+		return err
+	}
+	conn, err := pgconn.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return explainConnect(err)
+	}
+	s.conn = conn
+	return s.keep(ctx, question(ctx, conn))
+}
+
+// keep keeps the connection after a question that was answered, and no other:
+// nobody knows the state that an error leaves it in.
+func (s *sideline) keep(ctx context.Context, err error) error {
 	if err != nil {
 		s.conn.Close(ctx)
 		s.conn = nil

@@ -29,6 +29,7 @@ type assembler struct {
 	slab   []audit.Change // tx.Changes is its end
 	start  int            // where tx.Changes begins in slab
 	txs    []audit.Tx     // feed.Txs is its end
+	held   int            // weight of what slab and txs refer to, beside tx
 	last   audit.LSN      // commit LSN of the transaction before: the order is checked
 	end    audit.LSN      // everything below was put into feeds
 }
@@ -88,23 +89,34 @@ func (a *assembler) change(m *message) error {
 	return nil
 }
 
-// append grows the slab by one change. Only the transaction that is being read
-// grows, and it lies at the end, so that a full slab is left to the feeds, and
-// no more than this transaction moves into the next one.
+// append adds a change to the transaction that is being read.
 func (a *assembler) append(c *audit.Change) {
 	if len(a.slab) == cap(a.slab) {
-		n := len(a.slab) - a.start
-		slab := make([]audit.Change, n, max(slabChanges, 2*n))
-		copy(slab, a.slab[a.start:])
-		a.slab, a.start = slab, 0
+		a.renew(2 * (len(a.slab) - a.start))
 	}
 	a.slab = append(a.slab, *c)
 }
 
-// cut ends a part of the open transaction and begins the next.
+// renew begins a slab for at least n changes. Only the transaction that is
+// being read grows, and it lies at the end of a slab: what was handed out stays
+// behind, and this transaction moves. Its old place was never handed out, and
+// is cleared so that it keeps nothing alive.
+func (a *assembler) renew(n int) {
+	moving := a.slab[a.start:]
+	a.slab = append(make([]audit.Change, 0, max(slabChanges, n)), moving...)
+	a.start = 0
+	clear(moving)
+}
+
+// cut ends a part of the open transaction and begins the next, which will be
+// about as long.
 func (a *assembler) cut() {
+	n := len(a.slab) - a.start
 	a.put(false)
-	a.tx.First, a.tx.Changes = false, nil
+	a.tx.First = false
+	if cap(a.slab)-len(a.slab) < n {
+		a.renew(n)
+	}
 }
 
 // commit ends the open transaction.
@@ -124,7 +136,7 @@ func (a *assembler) put(last bool) {
 	a.tx.Changes = a.slab[a.start:len(a.slab):len(a.slab)]
 	a.start = len(a.slab)
 	a.push(a.tx, a.weight)
-	a.weight = 0
+	a.tx.Changes, a.weight = nil, 0
 }
 
 func (a *assembler) push(tx audit.Tx, weight int) {
@@ -136,6 +148,7 @@ func (a *assembler) push(tx audit.Tx, weight int) {
 	a.feed.Txs = a.txs[len(a.txs)-n : len(a.txs) : len(a.txs)]
 	a.feed.Bytes += txWeight + weight
 	a.changes += len(tx.Changes)
+	a.held += weight
 }
 
 // outside makes a transaction of its own of a message that belongs to none. It
@@ -171,9 +184,14 @@ func (a *assembler) full() bool {
 	return a.feed.Bytes >= a.maxBytes || a.changes >= a.maxChanges
 }
 
-// take returns the feed and begins the next one.
+// take returns the feed and begins the next one. Small feeds go on in the slabs
+// of those before them, large ones do not: they would keep each other alive.
 func (a *assembler) take() audit.Feed {
 	f := a.feed
 	a.feed, a.changes = audit.Feed{}, 0
+	if a.held > slabHold {
+		a.txs, a.held = nil, 0
+		a.renew(2 * (len(a.slab) - a.start))
+	}
 	return f
 }

@@ -37,6 +37,7 @@ type decoder struct {
 	mem       memory
 	relations map[uint32]*audit.Relation
 	prefixes  map[string]string // of logical messages, to have each only once
+	near      audit.LSN         // of the last message that had a position
 	msg       message
 }
 
@@ -59,6 +60,10 @@ func (d *decoder) decode(ctx context.Context, lsn audit.LSN, frame []byte) (*mes
 	if len(frame) == 0 {
 		return nil, undecodable("message", lsn, frame, errShort)
 	}
+	if lsn != 0 {
+		d.near = lsn
+	}
+	lsn = d.near // descriptions of tables and types come without
 	m := &d.msg
 	m.kind, m.weight = pglogrepl.MessageType(frame[0]), 0
 	c := &cursor{rest: frame[1:]}
@@ -229,8 +234,9 @@ func (d *decoder) logical(m *message, c *cursor, lsn audit.LSN) error {
 	if c.short || uint64(size) != uint64(len(c.rest)) {
 		return errors.Join(errShort, fmt.Errorf("a content of %d bytes does not fit", size))
 	}
+	content := d.mem.copy(c.rest)
 	msg := d.mem.message()
-	msg.Prefix, msg.Content, msg.Transactional = d.prefix(prefix), d.mem.copy(c.rest), transactional == 1
+	msg.Prefix, msg.Content, msg.Transactional = d.prefix(prefix), content, transactional == 1
 	c.rest = nil
 	m.weight = changeWeight + messageWeight + len(msg.Content)
 	m.change = audit.Change{Op: audit.Logical, LSN: position, Message: msg}

@@ -15,6 +15,7 @@ const (
 	slabChanges   = 256
 	slabMessages  = 64
 	slabTxs       = 64
+	slabHold      = 512 << 10 // what the entries of a slab may refer to before the next slab is begun
 	changeWeight  = 96
 	valueWeight   = 32
 	messageWeight = 48
@@ -24,16 +25,23 @@ const (
 // memory hands out what feeds are made of, cut from larger pieces, so that a
 // change costs a fraction of an allocation. What was handed out is never
 // written to again and never reused: it belongs to the feed, and the garbage
-// collector takes a piece back when the last feed with a share in it is gone.
+// collector takes a piece back when the last feed with a share in it is gone. A
+// slab keeps alive what all its entries refer to, so it is retired early when
+// that is much.
 type memory struct {
 	chunk    []byte
 	values   []audit.Value
 	messages []audit.Message
+	held     int // bytes that the entries of the slabs refer to
 }
 
-// copy returns a copy of b.
+// copy returns a copy of b, which the next tuple or message is going to refer
+// to.
 func (m *memory) copy(b []byte) []byte {
 	n := len(b)
+	if m.held += n; m.held > slabHold {
+		m.values, m.messages, m.held = nil, nil, n
+	}
 	if n > chunkBytes/4 {
 		return bytes.Clone(b)
 	}
