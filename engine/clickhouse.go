@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/pgwitness/pgwitness/audit"
 )
 
 // Admin is the user of an embedded ClickHouse that may do everything.
@@ -92,7 +94,7 @@ func (c *ClickHouse) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.restoreQueryLog(ctx)
+	return c.openQueryLog(ctx)
 }
 
 // SetUsers replaces the users and roles. They take effect at the next Start: the engine reads its
@@ -106,7 +108,7 @@ func (c *ClickHouse) SetUsers(users []User, roles []Role) {
 // prepare writes the files whose content does not depend on the ports.
 func (c *ClickHouse) prepare() error {
 	if !isFile(c.config.Library) {
-		return withHint(fmt.Errorf("find clickhouse library: no file %q", c.config.Library),
+		return audit.WithHint(fmt.Errorf("find clickhouse library: no file %q", c.config.Library),
 			"run `npm ci --prefix engines`, or name a ClickHouse server by its DSN")
 	}
 	if err := os.MkdirAll(c.config.Dir, 0o700); err != nil {
@@ -142,20 +144,6 @@ func (c *ClickHouse) launch(ctx context.Context) error {
 		return err
 	}
 	return c.ready(ctx, log)
-}
-
-// drawPort chooses a free port where none is given. A given one must be free: the engine itself
-// would start without the port and only say so in its log.
-func drawPort(port *int) error {
-	if *port != 0 {
-		if err := probePort(*port); err != nil {
-			return fmt.Errorf("%w: %w", errPortTaken, err)
-		}
-		return nil
-	}
-	free, err := freePort()
-	*port = free
-	return err
 }
 
 // spawn starts the child with a pipe as its standard input, whose end is ours.

@@ -7,25 +7,40 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
+	"strconv"
 )
 
 // The engine keeps its system database in memory and its query log on disk, and refuses to make a
 // log where an old one lies: after a restart nothing more would be logged, and reads of the trail
 // must be. So the old parts are put aside before a start and attached to the new log after it.
-// A crash between the two leaves them on the shelf, for the next start.
+// A crash in between leaves them where the next start looks: on the shelf or among the detached.
+
+// part is a folder of the query log, such as 202611_1_7_2 or, while the engine attaches it,
+// attaching_202611_1_7_2.
+type part struct {
+	path         string
+	month, level string
+	first, last  int // the inserts that it holds
+}
+
+var partName = regexp.MustCompile(`^(?:attaching_)?(\d+)_(\d+)_(\d+)_(\d+)$`)
 
 // shelveQueryLog moves the parts of the last run's query log to the shelf.
 func (c *ClickHouse) shelveQueryLog() error {
-	parts, err := partFolders(c.queryLog())
-	if err != nil {
-		return fmt.Errorf("keep query log: %w", err)
-	}
 	if err := os.MkdirAll(c.shelf(), 0o700); err != nil {
 		return fmt.Errorf("keep query log: %w", err)
 	}
-	for _, part := range parts {
-		if err := os.Rename(filepath.Join(c.queryLog(), part), c.freePlace(part)); err != nil {
+	parts, err := partsOf(c.queryLog())
+	if err != nil {
+		return fmt.Errorf("keep query log: %w", err)
+	}
+	waiting, err := partsOf(filepath.Join(c.queryLog(), "detached"))
+	if err != nil {
+		return fmt.Errorf("keep query log: %w", err)
+	}
+	for _, p := range append(whole(parts), waiting...) {
+		if err := os.Rename(p.path, c.placeOnShelf(p)); err != nil {
 			return fmt.Errorf("keep query log: %w", err)
 		}
 	}
@@ -35,56 +50,52 @@ func (c *ClickHouse) shelveQueryLog() error {
 	return nil
 }
 
-// freePlace is a path on the shelf for a part. Two runs may name their parts alike; what comes
-// before the first underscore is the partition, which must stay, and the two numbers after it are
-// given anew when the part is attached.
-func (c *ClickHouse) freePlace(part string) string {
-	fields := strings.SplitN(part, "_", 4) // month, first block, last block, level
-	for block := 1; len(fields) == 4; block++ {
-		path := filepath.Join(c.shelf(), fmt.Sprintf("%s_%d_%d_%s", fields[0], block, block, fields[3]))
+// placeOnShelf is a free path for a part. Parts of two runs may have the same name; its month must
+// stay, and its inserts are numbered anew when it is attached.
+func (c *ClickHouse) placeOnShelf(p part) string {
+	for number := 1; ; number++ {
+		path := filepath.Join(c.shelf(), fmt.Sprintf("%s_%d_%d_%s", p.month, number, number, p.level))
 		if !exists(path) {
 			return path
 		}
 	}
-	return filepath.Join(c.shelf(), part)
 }
 
-// restoreQueryLog makes the log of this run and attaches the shelved parts to it.
-func (c *ClickHouse) restoreQueryLog(ctx context.Context) error {
-	parts, err := partFolders(c.shelf())
-	if err != nil {
-		return fmt.Errorf("restore query log: %w", err)
-	}
-	if len(parts) == 0 {
-		return nil
-	}
+// openQueryLog makes the log of this run, so that it can be read before the first entry, and
+// attaches the shelved parts to it.
+func (c *ClickHouse) openQueryLog(ctx context.Context) error {
 	if _, err := c.asAdmin(ctx, "SYSTEM FLUSH LOGS query_log"); err != nil {
-		return fmt.Errorf("restore query log: %w", err)
+		return fmt.Errorf("open query log: %w", err)
 	}
-	for _, part := range parts {
-		if err := c.attachPart(ctx, part); err != nil {
-			return fmt.Errorf("restore query log: %w", err)
+	parts, err := partsOf(c.shelf())
+	if err != nil {
+		return fmt.Errorf("open query log: %w", err)
+	}
+	for _, p := range parts {
+		if err := c.attach(ctx, p); err != nil {
+			return fmt.Errorf("open query log: %w", err)
 		}
 	}
 	return nil
 }
 
-func (c *ClickHouse) attachPart(ctx context.Context, part string) error {
-	detached := filepath.Join(c.queryLog(), "detached", part)
-	if err := os.Rename(filepath.Join(c.shelf(), part), detached); err != nil {
+func (c *ClickHouse) attach(ctx context.Context, p part) error {
+	name := filepath.Base(p.path)
+	if err := os.Rename(p.path, filepath.Join(c.queryLog(), "detached", name)); err != nil {
 		return err
 	}
-	_, err := c.asAdmin(ctx, "ALTER TABLE system.query_log ATTACH PART '"+part+"'")
+	_, err := c.asAdmin(ctx, "ALTER TABLE system.query_log ATTACH PART '"+name+"'")
 	return err
 }
 
 // queryLog is the folder where the engine keeps the log's parts.
 func (c *ClickHouse) queryLog() string { return c.path("data/data/system/query_log") }
 
+// shelf is the folder where the parts wait for the log of the next run.
 func (c *ClickHouse) shelf() string { return c.path("query_log") }
 
-// partFolders lists the parts in a folder: the folders named by a month. No folder, no parts.
-func partFolders(dir string) (parts []string, err error) {
+// partsOf lists the parts in a folder. No folder, no parts.
+func partsOf(dir string) (parts []part, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -93,9 +104,37 @@ func partFolders(dir string) (parts []string, err error) {
 		return nil, err
 	}
 	for _, entry := range entries {
-		if entry.IsDir() && strings.Count(entry.Name(), "_") == 3 && entry.Name()[0] != 't' {
-			parts = append(parts, entry.Name())
+		field := partName.FindStringSubmatch(entry.Name())
+		if field == nil {
+			continue // not a part, or one that was never finished
+		}
+		p := part{path: filepath.Join(dir, entry.Name()), month: field[1], level: field[4]}
+		// The expression has let digits pass only; a number too big is no part of ours.
+		first, errFirst := strconv.Atoi(field[2])
+		last, errLast := strconv.Atoi(field[3])
+		if errFirst == nil && errLast == nil {
+			p.first, p.last = first, last
+			parts = append(parts, p)
 		}
 	}
 	return parts, nil
+}
+
+// whole leaves out the parts that were merged into another one and not yet removed.
+func whole(parts []part) (kept []part) {
+	for _, p := range parts {
+		merged := false
+		for _, q := range parts {
+			merged = merged || q.covers(p)
+		}
+		if !merged {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// covers reports whether p was merged into q.
+func (q part) covers(p part) bool {
+	return q.path != p.path && q.month == p.month && q.first <= p.first && p.last <= q.last
 }

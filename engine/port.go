@@ -40,6 +40,20 @@ func freePort() (int, error) {
 	return 0, fmt.Errorf("choose a free port on %s: %w", loopback, last)
 }
 
+// drawPort chooses a free port where none is given. A given one must be free: PostgreSQL's clients
+// would meet a stranger there, and ClickHouse would start without the port and only log that.
+func drawPort(port *int) error {
+	if *port != 0 {
+		if err := probePort(*port); err != nil {
+			return fmt.Errorf("%w: %w", errPortTaken, err)
+		}
+		return nil
+	}
+	free, err := freePort()
+	*port = free
+	return err
+}
+
 // probePort returns nil when port can be listened on.
 func probePort(port int) error {
 	listener, err := net.Listen("tcp", address(port))

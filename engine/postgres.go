@@ -102,12 +102,8 @@ func (p *Postgres) prepare(ctx context.Context) (*postgresSite, error) {
 
 // launch starts the server on the port that p has or draws, and waits until it answers.
 func (p *Postgres) launch(ctx context.Context, s *postgresSite) error {
-	if p.port == 0 {
-		port, err := freePort()
-		if err != nil {
-			return fmt.Errorf("start postgres: %w", err)
-		}
-		p.port = port
+	if err := drawPort(&p.port); err != nil {
+		return fmt.Errorf("start postgres: %w", err)
 	}
 	if err := s.writeSettings(p.port, p.config.Settings); err != nil {
 		return err
@@ -130,9 +126,9 @@ func (p *Postgres) launch(ctx context.Context, s *postgresSite) error {
 // ready waits until the server accepts a connection. A server that ended says why in its log.
 func (p *Postgres) ready(ctx context.Context, log *output) error {
 	for {
-		conn, err := pgx.Connect(ctx, p.dsn("postgres"))
+		err := answers(ctx, p.dsn("postgres"))
 		if err == nil {
-			return conn.Close(ctx)
+			return nil
 		}
 		select {
 		case <-p.child.done:
@@ -144,6 +140,18 @@ func (p *Postgres) ready(ctx context.Context, log *output) error {
 				p.child.kill())
 		}
 	}
+}
+
+// answers returns nil when the server at dsn lets us in. One that accepts but stays silent, such as
+// a stranger on our port, gets a second.
+func answers(ctx context.Context, dsn string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
 }
 
 // Stop asks the server to end all sessions and to shut down in order, and returns when it is gone.

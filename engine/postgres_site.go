@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/pgwitness/pgwitness/audit"
 )
 
 // settingsFile is the part of the configuration that is ours. It is written at every start and
@@ -68,7 +70,7 @@ func openPostgresSite(ctx context.Context, config PostgresConfig) (*postgresSite
 // Dir if they do not: a checkout below /root is closed to the user that root drops to.
 func (s *postgresSite) choosePrograms(ctx context.Context) error {
 	if !isFile(filepath.Join(s.bin, "postgres")) {
-		return withHint(fmt.Errorf("find postgres: no program in %s", s.bin),
+		return audit.WithHint(fmt.Errorf("find postgres: no program in %s", s.bin),
 			"run `npm ci --prefix engines`, or name a folder with the programs postgres and initdb")
 	}
 	if err := restoreLinks(s.bin); err != nil && !errors.Is(err, os.ErrPermission) {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+
+	"github.com/pgwitness/pgwitness/audit"
 )
 
 // runUser is the unprivileged user that PostgreSQL runs as when we are root. The nil runUser is
@@ -28,7 +30,7 @@ func unprivilegedUser() (*runUser, error) {
 		}
 		problems = errors.Join(problems, err)
 	}
-	return nil, withHint(
+	return nil, audit.WithHint(
 		fmt.Errorf("find an unprivileged user for postgres, which refuses root: %w", problems),
 		"start pgwitness as an ordinary user")
 }
@@ -65,7 +67,7 @@ func (u *runUser) passable(dir string) error {
 			return fmt.Errorf("check the way to the postgres folder: %w", err)
 		}
 		if !u.mayEnter(info) {
-			return withHint(
+			return audit.WithHint(
 				fmt.Errorf("enter %s: user %s, as whom postgres runs under root, may not pass %s", dir, u.name, at),
 				"choose a folder outside of "+at+", or start pgwitness as an ordinary user")
 		}

@@ -64,6 +64,10 @@ func (p *process) signal(s syscall.Signal) error {
 // kill ends the engine and its children at once and returns when they are gone, as a power cut
 // would, except that what the operating system has taken stays written.
 func (p *process) kill() error {
+	// Stopped, it has no further children while we list them.
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
 	children := descendants(p.pid)
 	err := p.signal(syscall.SIGKILL)
 	for _, pid := range children {
@@ -71,6 +75,7 @@ func (p *process) kill() error {
 		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	<-p.done
+	awaitEnd(children)
 	return err
 }
 

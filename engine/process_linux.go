@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // dieWithParent gives the child a process group of its own and lets the kernel signal it when the
@@ -28,7 +29,7 @@ func descendants(pid int) (pids []int) {
 	}
 	for _, entry := range entries {
 		if child, err := strconv.Atoi(entry.Name()); err == nil {
-			parent := parentOf(child)
+			parent := status(child).parent
 			children[parent] = append(children[parent], child)
 		}
 	}
@@ -39,20 +40,43 @@ func descendants(pid int) (pids []int) {
 	return pids
 }
 
-// parentOf reads the fourth field of /proc/PID/stat; 0 when the process is gone. The second field,
-// the command in parentheses, may itself hold spaces and parentheses.
-func parentOf(pid int) int {
+// awaitEnd waits for the end of killed processes that are not our children, for a second: they hold
+// the shared memory that a restarted server wants to itself. One that is dead and not yet reaped
+// holds nothing.
+func awaitEnd(pids []int) {
+	deadline := time.Now().Add(time.Second)
+	for _, pid := range pids {
+		for status(pid).alive() && time.Now().Before(deadline) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// processStatus is what the kernel says of a process: its state and its parent, fields 3 and 4 of
+// /proc/PID/stat.
+type processStatus struct {
+	state  string
+	parent int
+}
+
+// alive reports whether the process has resources; Z and X are dead.
+func (s processStatus) alive() bool { return s.state != "" && s.state != "Z" && s.state != "X" }
+
+// status reads a process's status; the zero value when it is gone. The second field, the command in
+// parentheses, may itself hold spaces and parentheses.
+func status(pid int) (s processStatus) {
 	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0
+		return s
 	}
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
 	if len(fields) < 2 {
-		return 0
+		return s
 	}
-	parent, err := strconv.Atoi(string(fields[1]))
+	s.state = string(fields[0])
+	s.parent, err = strconv.Atoi(string(fields[1]))
 	if err != nil {
-		return 0
+		return processStatus{}
 	}
-	return parent
+	return s
 }

@@ -40,26 +40,32 @@ func ServeClickHouse(ctx context.Context, configFile, library string) error {
 	if err != nil {
 		return err
 	}
+	session, err := openTerminal()
+	if err != nil {
+		return fmt.Errorf("serve clickhouse: %w", err)
+	}
 	ended := make(chan error, 1)
-	go func() { ended <- run("clickhouse", "--config-file", configFile, "--query", serveQuery) }()
+	go func() {
+		ended <- run("clickhouse", "--config-file", configFile, "--interactive", "--query", serveQuery)
+	}()
 	select {
 	case err := <-ended:
 		return fmt.Errorf("serve clickhouse: %w", err)
 	case <-ctx.Done():
-	case <-inputClosed():
+	case <-closed(session.parent):
 	}
-	return stop.drain(ended)
+	return stop.drain(ended, session)
 }
 
-// inputClosed is closed when standard input ends.
-func inputClosed() <-chan struct{} {
-	closed := make(chan struct{})
+// closed is closed when the other end of a pipe is.
+func closed(input *os.File) <-chan struct{} {
+	end := make(chan struct{})
 	go func() {
-		defer close(closed)
+		defer close(end)
 		// Nothing is ever sent; a read returns when the other end is gone.
-		_, _ = os.Stdin.Read(make([]byte, 1))
+		_, _ = input.Read(make([]byte, 1))
 	}()
-	return closed
+	return end
 }
 
 // stopOrder is how to reach the engine from within.
@@ -82,13 +88,16 @@ func readStop(configFile string) (*stopOrder, error) {
 }
 
 // drain ends the queries and waits until the engine has shut down.
-func (s *stopOrder) drain(ended <-chan error) error {
+func (s *stopOrder) drain(ended <-chan error, session *terminal) error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	url := "http://" + address(s.HTTPPort)
 	for {
 		// The answer may be lost with the engine that gives it: only the end counts.
 		_, refused := request(ctx, http.MethodPost, url, s.User, s.Password, stopStatement)
+		if err := session.hangUp(); err != nil {
+			return fmt.Errorf("stop clickhouse: %w", err)
+		}
 		select {
 		case <-ended:
 			return nil // a cancelled query is how it ends

@@ -19,6 +19,7 @@ const BinaryVariable = "PGWITNESS_BIN"
 // with the race detector when the tests have it. PGWITNESS_BIN names one that is built already.
 func Binary(t testing.TB) string {
 	t.Helper()
+	skipUnit(t)
 	if given := os.Getenv(BinaryVariable); given != "" {
 		return given
 	}
@@ -36,9 +37,9 @@ func Binary(t testing.TB) string {
 	return shared.binary
 }
 
-// clickHouseServer returns the path of chserver. It is built once for all test binaries, under a
+// ClickHouseServerBinary returns the path of chserver. It is built once for all test binaries, under a
 // name made of its sources, because linking it costs more than starting the engine.
-func clickHouseServer(t testing.TB) string {
+func ClickHouseServerBinary(t testing.TB) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {

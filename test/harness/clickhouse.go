@@ -72,10 +72,10 @@ func ClickHouseServer(t testing.TB, configure ...func(*engine.ClickHouseConfig))
 func startClickHouse(t testing.TB, configure []func(*engine.ClickHouseConfig)) *engine.ClickHouse {
 	t.Helper()
 	config := engine.ClickHouseConfig{
-		Library:    parts(t).ClickHouse,
+		Library:    Parts(t).ClickHouse,
 		Dir:        serverFolder(t, "clickhouse"),
 		Users:      Users(),
-		Executable: []string{clickHouseServer(t)},
+		Executable: []string{ClickHouseServerBinary(t)},
 	}
 	for _, change := range configure {
 		change(&config)

@@ -18,8 +18,9 @@
 // cmd/pgwitness.
 //
 // A shared server starts when the first test asks for it. It ends with the test binary even when
-// that one panics or is killed; folders left behind so are swept by the next run. When the engines
-// are not installed a test fails and says what to run: it never skips.
+// that one panics or is killed; folders left behind so are swept by the next run. With -short a test
+// that comes here is skipped, for it is no unit test; without, it never is: when the engines are not
+// installed it fails and says what to run.
 package harness
 
 import (
@@ -72,9 +73,11 @@ func stopShared() error {
 	return errors.Join(append(problems, os.RemoveAll(processFolder()))...)
 }
 
-// parts finds the engine files or ends the test with what to run.
-func parts(t testing.TB) engine.Parts {
+// Parts finds the engine files or ends the test with what to run. Every test that needs a server
+// comes by here.
+func Parts(t testing.TB) engine.Parts {
 	t.Helper()
+	skipUnit(t)
 	dir := ""
 	if os.Getenv(engine.EnginesVariable) == "" {
 		dir = filepath.Join(moduleRoot(t), "engines")
@@ -82,6 +85,15 @@ func parts(t testing.TB) engine.Parts {
 	found, err := engine.Find(dir)
 	check(t, "find engines", err)
 	return found
+}
+
+// skipUnit skips the test when only unit tests are wanted: a test that uses the harness is none.
+// Nothing else in the project skips, so that without -short a missing engine is a failure.
+func skipUnit(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs more than Go code: run without -short")
+	}
 }
 
 // moduleRoot is the folder with go.mod above the package under test.

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"encoding/json"
 	"maps"
 	"net/url"
 	"os"
@@ -35,21 +36,17 @@ type PGVersion struct {
 func (v PGVersion) String() string { return "postgres" + strconv.Itoa(v.Major) }
 
 // PostgresVersions lists one PostgreSQL of each major version that is installed here, newest first:
-// the engines folder's, then engines/matrix's, then the distribution's. With -short only the newest.
+// the engines folder's, then engines/matrix's, then the distribution's.
 func PostgresVersions(t testing.TB) []PGVersion {
 	t.Helper()
-	found := parts(t)
+	found := Parts(t)
 	byMajor := map[int]PGVersion{}
 	for _, bin := range postgresFolders(found) {
 		if major := majorOf(t, bin); byMajor[major].BinDir == "" {
 			byMajor[major] = PGVersion{major, bin}
 		}
 	}
-	versions := slices.SortedFunc(maps.Values(byMajor), func(a, b PGVersion) int { return b.Major - a.Major })
-	if testing.Short() {
-		return versions[:1]
-	}
-	return versions
+	return slices.SortedFunc(maps.Values(byMajor), func(a, b PGVersion) int { return b.Major - a.Major })
 }
 
 // postgresFolders lists the folders with a program postgres, the preferred ones first.
@@ -72,22 +69,20 @@ func postgresFolders(found engine.Parts) []string {
 	return folders
 }
 
-// majorOf reads the version out of a folder name, or asks the program.
+// majorOf reads the version out of the npm package that the programs lie in, or out of the name of
+// their folder (/usr/lib/postgresql/15/bin). The programs cannot be asked: those of a fresh npm
+// package lack links to their libraries until package engine has made them.
 func majorOf(t testing.TB, bin string) int {
 	t.Helper()
-	name := filepath.Base(filepath.Dir(bin))
-	if name == "native" {
-		name, _, _ = strings.Cut(strings.TrimPrefix(filepath.Base(filepath.Dir(filepath.Dir(bin))), "postgres-"), "-")
+	version := filepath.Base(filepath.Dir(bin))
+	if version == "native" {
+		text, err := os.ReadFile(filepath.Join(bin, "../../package.json"))
+		check(t, "list postgres versions", err)
+		var npm struct{ Version string }
+		check(t, "list postgres versions", json.Unmarshal(text, &npm))
+		version, _, _ = strings.Cut(npm.Version, ".")
 	}
-	if major, err := strconv.Atoi(name); err == nil {
-		return major
-	}
-	ctx, cancel := patient()
-	defer cancel()
-	version, err := engine.PostgresVersion(ctx, bin)
-	check(t, "list postgres versions", err)
-	name, _, _ = strings.Cut(version, ".")
-	major, err := strconv.Atoi(name)
+	major, err := strconv.Atoi(version)
 	check(t, "list postgres versions", err)
 	return major
 }
@@ -119,7 +114,7 @@ func sharedPostgres(t testing.TB) *engine.Postgres {
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.postgres == nil {
-		shared.postgres = startPostgres(t, parts(t).Postgres, nil)
+		shared.postgres = startPostgres(t, Parts(t).Postgres, nil)
 	}
 	return shared.postgres
 }
@@ -141,7 +136,7 @@ func PostgresServer(t testing.TB, major int, settings map[string]string) *PG {
 func binDirOf(t testing.TB, major int) string {
 	t.Helper()
 	if major == 0 {
-		return parts(t).Postgres
+		return Parts(t).Postgres
 	}
 	for _, version := range PostgresVersions(t) {
 		if version.Major == major {

@@ -1,6 +1,6 @@
 // Command chserver is the child process in which the tests run the ClickHouse engine. It stands in
 // for `pgwitness engine serve-clickhouse`, so that a test of one room does not need the whole
-// program.
+// program. It never ships.
 package main
 
 import (
