@@ -82,7 +82,7 @@ func newer(old, now Row) Row {
 
 // learnKey finds the key columns in the image of a row called id.
 func (l *life) learnKey(e *audit.Entry, id string, row Row) {
-	if l.key != nil {
+	if len(l.key) > 0 {
 		return
 	}
 	for _, column := range keyOf(row, id, e.Changed) {

@@ -206,7 +206,7 @@ func (t *Trail) renamedAway(ctx context.Context, q StateQuery, l *life, last uin
 // firstRename finds the first entry from first to last that changed the key of
 // the row; nil when there is none.
 func (t *Trail) firstRename(ctx context.Context, q StateQuery, l *life, first, last uint64) (*audit.Entry, error) {
-	if l.key == nil {
+	if len(l.key) == 0 {
 		if err := t.tableKey(ctx, q, l); err != nil {
 			return nil, err
 		}
