@@ -179,6 +179,7 @@ func (a addresses) answer(ctx context.Context, postgres, clickhouse bool) bool {
 func (w *Witness) useAddresses(ctx context.Context, a addresses) error {
 	c := &w.cfg.ClickHouse
 	if c.DSN == "" {
+		w.embedded = true
 		c.DSN, c.AdminDSN, c.ReaderDSN = a.ClickHouse.Writer, a.ClickHouse.Admin, a.ClickHouse.Reader
 	}
 	for i := range w.cfg.Streams {

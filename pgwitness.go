@@ -26,6 +26,7 @@ type Witness struct {
 	log           zerolog.Logger
 	metrics       *metrics
 	states        states
+	embedded      bool     // the trail lies in an embedded ClickHouse, whose users come from a file
 	engineCommand []string // the command line that serves an embedded ClickHouse; empty: our own
 }
 

@@ -2,6 +2,7 @@ package pgwitness
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -89,6 +90,7 @@ type StateQuery struct {
 	Stream, Type, ID string
 	At               time.Time
 	JSON             bool
+	Color            bool // for terminals
 }
 
 // State prints the row. A resource that the trail knows nothing of is
@@ -103,18 +105,40 @@ func (w *Witness) State(ctx context.Context, q StateQuery, out io.Writer) error 
 		return err
 	}
 	defer release()
-	state, err := t.State(ctx, stream, q.Type, q.ID, q.At)
+	state, err := t.State(ctx, trail.StateQuery{Stream: stream, ResourceType: q.Type, ResourceID: q.ID, At: q.At, Key: w.keyOf(stream, q.Type)})
 	if err != nil {
 		return err
 	}
-	if !state.Found() {
-		return audit.WithHint(fmt.Errorf("%s %s at %s: %w", q.Type, q.ID, q.At.UTC().Format(time.RFC3339), ErrNotFound),
-			fmt.Sprintf("`pgwitness trail %s %s` lists what is known of it", q.Type, q.ID))
+	if state.Standing == trail.Unheard {
+		return audit.WithHint(fmt.Errorf("%s %s: %w", q.Type, q.ID, ErrNotFound),
+			"types are the resource names of the configuration; `pgwitness trail --since 1h` shows some")
 	}
+	text := []byte(state.Render(trail.Style{Color: q.Color}))
 	if q.JSON {
-		return state.WriteJSON(out)
+		if text, err = json.MarshalIndent(state, "", "  "); err != nil {
+			return fmt.Errorf("print state: %w", err)
+		}
+		text = append(text, '\n')
 	}
-	return state.WriteText(out)
+	if _, err := out.Write(text); err != nil {
+		return fmt.Errorf("print state: %w", err)
+	}
+	return nil
+}
+
+// keyOf is the configured key of a resource type, nil when there is none.
+func (w *Witness) keyOf(stream, resource string) []string {
+	for _, s := range w.cfg.Streams {
+		if s.Name != stream {
+			continue
+		}
+		for _, t := range s.Tables {
+			if t.Resource == resource {
+				return t.Key
+			}
+		}
+	}
+	return nil
 }
 
 // oneStream is the stream called name, or the only one.

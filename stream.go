@@ -105,7 +105,7 @@ func (s *stream) prepare(ctx context.Context, k *sink.Sink) (*pipeline, *cdc.Rea
 func (s *stream) secrets(ctx context.Context) (setup.Keys, error) {
 	conn, err := pgx.Connect(ctx, s.cfg.Postgres.DSN)
 	if err != nil {
-		return setup.Keys{}, fmt.Errorf("connect to audited database: %w", redacted(err))
+		return setup.Keys{}, fmt.Errorf("connect to audited database: %w", err)
 	}
 	defer conn.Close(ctx)
 	return setup.Secrets(ctx, conn)

@@ -105,7 +105,7 @@ func (c *stateCmd) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return flagError("at", err)
 	}
-	return w.State(ctx, pgwitness.StateQuery{Stream: c.Stream, Type: c.Type, ID: c.ID, At: m.To, JSON: c.JSON}, e.stdout)
+	return w.State(ctx, pgwitness.StateQuery{Stream: c.Stream, Type: c.Type, ID: c.ID, At: m.To, JSON: c.JSON, Color: isTerminal(e.stdout)}, e.stdout)
 }
 
 type verifyCmd struct {

@@ -1,0 +1,188 @@
+package pgwitness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/setup"
+	"github.com/pgwitness/pgwitness/sink"
+)
+
+// setupConfig is what setup needs to know of a stream.
+func setupConfig(s StreamConfig) setup.Config {
+	c := setup.Config{
+		DSN: s.Postgres.AdminDSN, SidecarDSN: s.Postgres.DSN,
+		Slot: s.Postgres.Slot, Publication: s.Postgres.Publication, Exclude: s.Exclude,
+	}
+	if c.DSN == "" {
+		c.DSN = s.Postgres.DSN
+	}
+	for _, t := range s.Tables {
+		c.Tables = append(c.Tables, setup.Table{Name: t.Name, ReplicaIdentity: t.ReplicaIdentity})
+	}
+	return c
+}
+
+// Check looks whether both databases are ready, and changes nothing. A
+// database that cannot be asked is a finding as well.
+func (w *Witness) Check(ctx context.Context) ([]audit.Finding, error) {
+	release, err := w.attach(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	var findings []audit.Finding
+	for _, s := range w.cfg.Streams {
+		found, err := setup.Check(ctx, setupConfig(s))
+		if err != nil {
+			found = append(found, unreachable("postgres", s.Name, err))
+		}
+		findings = append(findings, found...)
+	}
+	return append(findings, w.checkClickHouse(ctx)...), nil
+}
+
+// unreachable is the finding of a database that cannot be asked.
+func unreachable(check, subject string, err error) audit.Finding {
+	return audit.Finding{Severity: audit.Failure, Check: check, Subject: subject, Message: err.Error(), Fix: audit.Hint(err)}
+}
+
+// checkClickHouse looks at the schema and at the rights of the three users.
+func (w *Witness) checkClickHouse(ctx context.Context) []audit.Finding {
+	admin, err := w.cfg.ClickHouse.Admin()
+	if err != nil {
+		return []audit.Finding{unreachable("clickhouse", "admin_dsn", err)}
+	}
+	pending, newer, err := sink.Pending(ctx, admin)
+	switch {
+	case err != nil:
+		return []audit.Finding{unreachable("clickhouse", admin.String(), err)}
+	case newer > 0:
+		return []audit.Finding{{Severity: audit.Failure, Check: "clickhouse_schema", Subject: admin.String(),
+			Message: fmt.Sprintf("The schema has version %d, which is newer than this pgwitness.", newer), Fix: "install the newer pgwitness"}}
+	case len(pending) > 0:
+		return []audit.Finding{{Severity: audit.Failure, Check: "clickhouse_schema", Subject: admin.String(),
+			Message: fmt.Sprintf("%d steps of the schema are missing.", len(pending)), Fix: "pgwitness setup"}}
+	}
+	return []audit.Finding{{Severity: audit.OK, Check: "clickhouse_schema", Subject: admin.String(), Message: "The schema is up to date."}}
+}
+
+// Setup installs what is missing in both databases and says what it does. A
+// second one changes nothing.
+func (w *Witness) Setup(ctx context.Context, out io.Writer) error {
+	release, err := w.attach(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return w.setup(ctx, out)
+}
+
+func (w *Witness) setup(ctx context.Context, out io.Writer) error {
+	if err := w.setupClickHouse(ctx, out); err != nil {
+		return err
+	}
+	for _, s := range w.cfg.Streams {
+		if err := setupPostgres(ctx, s, out); err != nil {
+			return fmt.Errorf("set up stream %s: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
+func (w *Witness) setupClickHouse(ctx context.Context, out io.Writer) error {
+	admin, err := w.cfg.ClickHouse.Admin()
+	if err != nil {
+		return err
+	}
+	applied, err := sink.Migrate(ctx, admin)
+	for _, m := range applied {
+		fmt.Fprintf(out, "clickhouse: %s\n", m.Name)
+	}
+	if err != nil {
+		return err
+	}
+	if w.embedded { // its users come from a file
+		return nil
+	}
+	return sink.Grant(ctx, w.cfg.ClickHouse)
+}
+
+func setupPostgres(ctx context.Context, s StreamConfig, out io.Writer) error {
+	plan, err := setup.Prepare(ctx, setupConfig(s))
+	if err != nil {
+		return err
+	}
+	if plan.Empty() {
+		fmt.Fprintf(out, "postgres: stream %s: everything is there\n", s.Name)
+		return nil
+	}
+	return setup.Apply(ctx, setupConfig(s), plan, printStep(out))
+}
+
+// printStep prints each step of setup and teardown.
+func printStep(out io.Writer) func(setup.Progress) {
+	return func(p setup.Progress) {
+		again := ""
+		if p.Attempt > 1 {
+			again = fmt.Sprintf(" (attempt %d: somebody holds a lock)", p.Attempt)
+		}
+		fmt.Fprintf(out, "postgres: %d/%d %s%s\n", p.Step, p.Steps, p.Why, again)
+	}
+}
+
+// PrintSetup prints the SQL for PostgreSQL that Setup would run now.
+func (w *Witness) PrintSetup(ctx context.Context, out io.Writer) error {
+	release, err := w.attach(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	for _, s := range w.cfg.Streams {
+		plan, err := setup.Prepare(ctx, setupConfig(s))
+		if err != nil {
+			return fmt.Errorf("plan stream %s: %w", s.Name, err)
+		}
+		if _, err := io.WriteString(out, plan.String()); err != nil {
+			return fmt.Errorf("print statements: %w", err)
+		}
+	}
+	return nil
+}
+
+// SetupAndRun is Setup, then Run.
+func (w *Witness) SetupAndRun(ctx context.Context, out io.Writer) error {
+	release, err := w.attach(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := w.setup(ctx, out); err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}
+
+// Teardown takes everything of ours out of PostgreSQL. The trail stays.
+func (w *Witness) Teardown(ctx context.Context, out io.Writer) error {
+	release, err := w.attach(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	var errs []error
+	for _, s := range w.cfg.Streams {
+		cfg := setupConfig(s)
+		plan, err := setup.PrepareTeardown(ctx, cfg)
+		if err == nil {
+			err = setup.Teardown(ctx, cfg, plan, printStep(out))
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("tear down stream %s: %w", s.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
