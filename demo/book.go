@@ -27,6 +27,7 @@ const (
 // wait at each stage, and whom and what there is. It may lag behind the
 // database, and then a deed changes nothing. The hero's order is never in it.
 type book struct {
+	newest    int64 // order, when the shop was read
 	mu        sync.Mutex
 	skus      []string
 	customers []int64
@@ -60,6 +61,9 @@ func (b *book) recall(ctx context.Context, p *program) error {
 }
 
 func (b *book) read(ctx context.Context, w *work) error {
+	if err := w.row(ctx, "newest", nil, &b.newest); err != nil {
+		return err
+	}
 	err := w.each(ctx, "skus", nil, func(rows pgx.Rows) error {
 		var sku string
 		err := rows.Scan(&sku)

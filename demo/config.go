@@ -3,12 +3,14 @@ package demo
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// Config says where the shop is and how busy. Start from Defaults.
+// Config says where the shop is and how busy. Start from DefaultConfig.
 type Config struct {
 	// DSN of the shop's database, as a role that may create roles. The programs
 	// of the shop use it with their own role and password in place of its.
@@ -24,8 +26,8 @@ type Config struct {
 	Customers int `yaml:"customers"`
 	Orders    int `yaml:"orders"`
 
-	// Seed of the random numbers. Default 1. The same seed makes the same deeds;
-	// in which order they interleave is the scheduler's business.
+	// Seed of the random numbers. Default 1. The same seed makes the same deeds in
+	// the same shop; how they interleave is the scheduler's business.
 	Seed uint64 `yaml:"seed"`
 	// Workers is the number of deeds at a time. Default 8.
 	Workers int `yaml:"workers"`
@@ -34,6 +36,11 @@ type Config struct {
 	// Deeds and Duration end Run, whichever comes first; 0: no bound. Default 0.
 	Deeds    int64         `yaml:"deeds"`
 	Duration time.Duration `yaml:"duration"`
+	// Weights replace how often deeds are done in relation to each other, by name
+	// ("storefront/place_order"), by program ("storefront/*") or for all ("*").
+	// {"*": 0, "shopify-connector/sync_tags": 1} makes many small transactions.
+	// Default: those of a shop that lives from its web site.
+	Weights map[string]int `yaml:"weights"`
 	// NightEvery and PsqlEvery are how many deeds lie between two nights (in
 	// which the nightly job runs) and between two fixes by hand; 0: never.
 	// Defaults 2500 and 400. The first comes after a quarter of that.
@@ -50,8 +57,8 @@ type Config struct {
 	Patience time.Duration `yaml:"patience"`
 }
 
-// Defaults returns a configuration that lacks nothing but the DSN.
-func Defaults() Config {
+// DefaultConfig returns a configuration that lacks nothing but the DSN.
+func DefaultConfig() Config {
 	return Config{
 		Products: 1200, Customers: 400, Orders: 1233,
 		Seed: 1, Workers: 8, NightEvery: 2500, PsqlEvery: 400,
@@ -72,7 +79,7 @@ func (c Config) Validate() error {
 		problems = append(problems, errors.New("demo.dsn: not a PostgreSQL connection string"))
 	}
 	for role := range c.Passwords {
-		if !isRole(role) {
+		if !slices.Contains(Roles(), role) {
 			problems = append(problems, fmt.Errorf("demo.passwords: the shop has no role %q", role))
 		}
 	}
@@ -86,25 +93,37 @@ func (c Config) Validate() error {
 	atLeast("psql_every", c.PsqlEvery, 0)
 	atLeast("deed_timeout", int64(c.DeedTimeout), 1)
 	atLeast("patience", int64(c.Patience), 0)
+	problems = append(problems, c.validateWeights()...)
 	if !(c.Rate >= 0) {
 		problems = append(problems, fmt.Errorf("demo.rate: must not be negative, is %v", c.Rate))
 	}
 	return errors.Join(problems...)
 }
 
+func (c Config) validateWeights() (problems []error) {
+	known := map[string]bool{"*": true}
+	plan := planned(Config{})
+	for _, d := range plan.deeds {
+		program, _, _ := strings.Cut(d.name, "/")
+		known[d.name], known[program+"/*"] = true, true
+	}
+	for name, weight := range c.Weights {
+		if !known[name] {
+			problems = append(problems, fmt.Errorf("demo.weights: nobody does %q", name))
+		} else if weight < 0 {
+			problems = append(problems, fmt.Errorf("demo.weights: %q must not be negative", name))
+		}
+	}
+	if len(problems) == 0 && planned(c).weights == 0 {
+		problems = append(problems, errors.New("demo.weights: leave nothing to do"))
+	}
+	return problems
+}
+
 // Roles lists the database roles of the shop: all log in, and all get the
 // password that Config.Passwords has for them.
 func Roles() []string {
 	return []string{"shop_owner", "storefront", "admin_panel", "shopify", "nightly", "dba_bob"}
-}
-
-func isRole(name string) bool {
-	for _, role := range Roles() {
-		if role == name {
-			return true
-		}
-	}
-	return false
 }
 
 // connConfig is the DSN with another role in it; role "" leaves it as it is.

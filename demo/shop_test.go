@@ -73,9 +73,9 @@ func audited(c Counts) Counts {
 func TestTrafficOnEveryVersion(t *testing.T) {
 	for _, version := range harness.PostgresVersions(t) {
 		t.Run(version.String(), func(t *testing.T) {
-			cfg := Defaults()
-			cfg.Duration = 3 * time.Second
-			cfg.NightEvery, cfg.PsqlEvery = 400, 40
+			cfg := DefaultConfig()
+			cfg.Duration, cfg.HeroPause = 2*time.Second, 100*time.Millisecond
+			cfg.NightEvery, cfg.PsqlEvery = 200, 40
 			shop, census := openShop(t, harness.PostgresServer(t, version.Major, nil), cfg)
 			before := goleak.IgnoreCurrent()
 			if err := shop.Run(t.Context()); err != nil {
@@ -90,8 +90,15 @@ func TestTrafficOnEveryVersion(t *testing.T) {
 			if diff := cmp.Diff(counted, audited(tally.Changes)); diff != "" {
 				t.Errorf("the shop counted other changes than PostgreSQL (-postgres +shop):\n%s", diff)
 			}
-			t.Logf("%+v", tally)
-			t.Logf("%+v", shop.Hero())
+			if !shop.Hero().Complete {
+				t.Errorf("the hero's story ended as %+v", shop.Hero())
+			}
+			for _, p := range []string{"storefront", "admin-panel", "partner-api", "shopify-connector", "nightly-job", "psql"} {
+				if tally.Programs[p] == 0 {
+					t.Errorf("%s committed nothing", p)
+				}
+			}
+			t.Logf("%d committed, %d rolled back, %d tried again, %d changes", tally.Committed, tally.RolledBack, tally.Retried, tally.Changes.Total())
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,7 +91,7 @@ func (s *Shop) program(ctx context.Context, name, role, file string, mode pgx.Qu
 	if err != nil {
 		return nil, fmt.Errorf("prepare %s: %w", name, err)
 	}
-	return &program{name: name, role: role, sql: sql, pool: pool, book: s.tally, rng: rand.Uint64}, nil
+	return &program{name: name, role: role, sql: sql, pool: pool, tally: s.tally, rng: rand.Uint64}, nil
 }
 
 func (t *traffic) close() {
@@ -104,16 +105,36 @@ func (t *traffic) close() {
 // plan lays down who does what, and how often. The shares are those of a shop
 // that lives mostly from its web site.
 func (t *traffic) plan() {
-	t.deeds = append(t.deeds, t.storefrontDeeds()...)
-	t.deeds = append(t.deeds, t.panelDeeds()...)
-	t.deeds = append(t.deeds, t.suspiciousDeeds()...)
-	t.deeds = append(t.deeds, t.partnerDeeds()...)
-	t.deeds = append(t.deeds, t.shopifyDeeds()...)
-	for _, d := range t.deeds {
-		t.weights += d.weight
+	for _, deeds := range [][]deed{
+		t.storefrontDeeds(), t.panelDeeds(), t.suspiciousDeeds(), t.partnerDeeds(), t.shopifyDeeds(),
+	} {
+		for _, d := range deeds {
+			d.weight = t.cfg.weight(d)
+			t.weights += d.weight
+			t.deeds = append(t.deeds, d)
+		}
 	}
 	t.night = deed{"nightly-job/night", 0, t.workAtNight}
 	t.byHand = t.psqlDeeds()
+}
+
+// weight is the configured weight of d: by its name, by its program, by "*",
+// or else the built-in one.
+func (c Config) weight(d deed) int {
+	program, _, _ := strings.Cut(d.name, "/")
+	for _, key := range []string{d.name, program + "/*", "*"} {
+		if w, given := c.Weights[key]; given {
+			return w
+		}
+	}
+	return d.weight
+}
+
+// planned is what a Run would do of c.
+func planned(c Config) *traffic {
+	t := &traffic{cfg: c}
+	t.plan()
+	return t
 }
 
 // run is Run after the connections are prepared.
@@ -157,7 +178,8 @@ func (t *traffic) run(ctx context.Context) error {
 // worker does one deed after the other until there are no more, or open is
 // done: nothing new is begun then.
 func (t *traffic) worker(open context.Context, id int) error {
-	rng := rand.New(rand.NewPCG(t.cfg.Seed, uint64(id)))
+	// A later run on the same shop does not repeat the earlier one.
+	rng := rand.New(rand.NewPCG(t.cfg.Seed, uint64(t.book.newest)<<16|uint64(id)))
 	for {
 		n := t.handed.Add(1)
 		if t.cfg.Deeds > 0 && n > t.cfg.Deeds || !t.pace.wait(open, n) {

@@ -16,12 +16,12 @@ const attempts = 4
 // program is one client of the database: its role, its application_name, the
 // statements it sends, and its connections, which its users share.
 type program struct {
-	name string // and application_name
-	role string
-	sql  statements
-	pool *pgxpool.Pool
-	book ledger
-	rng  func() uint64 // for span ids; safe for all goroutines
+	name  string // and application_name
+	role  string
+	sql   statements
+	pool  *pgxpool.Pool
+	tally ledger
+	rng   func() uint64 // for span ids; safe for all goroutines
 }
 
 // querier is a transaction, or a connection on which every statement is one.
@@ -49,7 +49,7 @@ func (p *program) transact(ctx context.Context, c comment, fn func(w *work) erro
 		if err = p.attempt(ctx, c, fn); !conflict(err) {
 			return err
 		}
-		p.book.note(func(t *Tally) { t.Retried++ })
+		p.tally.note(func(t *Tally) { t.Retried++ })
 	}
 	return err
 }
@@ -68,13 +68,13 @@ func (p *program) attempt(ctx context.Context, c comment, fn func(w *work) error
 	if err := fn(w); err != nil {
 		// COMMIT was not sent, so that nothing of this can have happened, even
 		// where the connection is gone and ROLLBACK fails.
-		p.book.note(func(t *Tally) { t.RolledBack++ })
+		p.tally.note(func(t *Tally) { t.RolledBack++ })
 		return p.failed(conn, errors.Join(err, undone(tx.Rollback(ctx))))
 	}
 	if err := tx.Commit(ctx); err != nil {
 		return p.uncommitted(conn, fmt.Errorf("commit: %w", err))
 	}
-	p.book.committed(p.name, w.changes)
+	p.tally.committed(p.name, w.changes)
 	return nil
 }
 
@@ -89,7 +89,7 @@ func (p *program) single(ctx context.Context, c comment, fn func(w *work) error)
 	if err := fn(w); err != nil {
 		return p.uncommitted(conn, err)
 	}
-	p.book.committed(p.name, w.changes)
+	p.tally.committed(p.name, w.changes)
 	return nil
 }
 
@@ -118,7 +118,7 @@ func (p *program) failed(conn *pgxpool.Conn, err error) error {
 // before the connection broke.
 func (p *program) uncommitted(conn *pgxpool.Conn, err error) error {
 	told := sqlState(err) != "" || errors.Is(err, pgx.ErrTxCommitRollback) || pgconn.SafeToRetry(err)
-	p.book.note(func(t *Tally) {
+	p.tally.note(func(t *Tally) {
 		if told {
 			t.RolledBack++
 		} else {

@@ -4,6 +4,9 @@
 -- name: skus
 SELECT sku FROM products ORDER BY sku;
 
+-- name: newest
+SELECT coalesce(max(id), 0) FROM orders;
+
 -- name: customers
 SELECT id FROM customers ORDER BY id LIMIT 4000;
 
