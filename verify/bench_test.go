@@ -3,6 +3,7 @@ package verify
 import (
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ func BenchmarkWalk(b *testing.B) {
 	g := testGenesis()
 	genesis := genesisHash(&g)
 	b.ReportAllocs()
+	before := clientTime(b)
 	for b.Loop() {
 		w := &walker{segment: segment{to: 9_999}, genesis: &genesis}
 		for i := range entries {
@@ -33,37 +35,84 @@ func BenchmarkWalk(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)*10_000/b.Elapsed().Seconds(), "entries/s")
+	b.ReportMetric(float64((clientTime(b)-before).Nanoseconds())/float64(b.N)/10_000, "cpu-ns/entry")
 	b.ReportMetric(float64(bytes)/10_000, "preimage-B")
 }
 
 // The whole of verify --full against the real engine, PGWITNESS_BENCH_ENTRIES
 // long (default 300,000).
 func BenchmarkVerify(b *testing.B) {
-	n := 300_000
-	if s := os.Getenv("PGWITNESS_BENCH_ENTRIES"); s != "" {
-		var err error
-		if n, err = strconv.Atoi(s); err != nil {
-			b.Fatal(err)
-		}
-	}
+	n := benchEntries(b)
 	db := newDatabase(b)
 	db.store(makeTrail(n))
-	b.ReportAllocs()
-	before := processorTime(b)
+	client, engine := clientTime(b), engineTime(b, db)
 	for b.Loop() {
 		if r := verifyTrail(b, db.source(), Options{}, 0); !r.Holds() || r.Checked != uint64(n) {
 			b.Fatalf("%+v", r)
 		}
 	}
 	b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "entries/s")
-	b.ReportMetric(float64((processorTime(b)-before).Nanoseconds())/float64(b.N*n), "client-cpu-ns/entry")
+	b.ReportMetric(float64((clientTime(b)-client).Nanoseconds())/float64(b.N*n), "client-cpu-ns/entry")
+	b.ReportMetric(float64((engineTime(b, db)-engine).Nanoseconds())/float64(b.N*n), "engine-cpu-ns/entry")
 }
 
-// processorTime is what this process has used; the engine is another one.
-func processorTime(b *testing.B) time.Duration {
+// The same by the SQL files, which hash where the data is.
+func BenchmarkSQL(b *testing.B) {
+	n := benchEntries(b)
+	db := newDatabase(b)
+	db.store(makeTrail(n))
+	for name, want := range map[string]string{"entry_hash.sql": cleanHashes(n), "links.sql": cleanLinks(n)} {
+		b.Run(name, func(b *testing.B) {
+			engine := engineTime(b, db)
+			for b.Loop() {
+				if got := db.sqlFile(name); got != want {
+					b.Fatalf("%s says %s, want %s", name, got, want)
+				}
+			}
+			b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "entries/s")
+			b.ReportMetric(float64((engineTime(b, db)-engine).Nanoseconds())/float64(b.N*n), "engine-cpu-ns/entry")
+		})
+	}
+}
+
+// benchEntries is the length of the trail: PGWITNESS_BENCH_ENTRIES, or 300,000.
+func benchEntries(b *testing.B) int {
+	s := os.Getenv("PGWITNESS_BENCH_ENTRIES")
+	if s == "" {
+		return 300_000
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return n
+}
+
+// clientTime is the processor time that this process has used; the engine is
+// another one.
+func clientTime(b *testing.B) time.Duration {
 	var r syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
 		b.Fatal(err)
 	}
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
+}
+
+// engineTime is that of the engine: fields 14 and 15 of its stat, in hundredths
+// of a second.
+func engineTime(b *testing.B, db *database) time.Duration {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(db.ch.Server.PID()) + "/stat")
+	if err != nil {
+		b.Fatal(err)
+	}
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	user, err := strconv.Atoi(fields[11])
+	if err != nil {
+		b.Fatal(err)
+	}
+	system, err := strconv.Atoi(fields[12])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -255,5 +256,28 @@ func TestManyFindings(t *testing.T) {
 	got := v.Verdict(Integrity)
 	if got.Total != 1000 || len(got.Findings) != maxFindings || got.Findings[99].Sequence != 99 {
 		t.Errorf("total %d, listed %d, the last %+v", got.Total, len(got.Findings), got.Findings[len(got.Findings)-1])
+	}
+}
+
+// The loop over the entries allocates for its first entries and no more,
+// whatever the length of the trail.
+func TestMemoryDoesNotGrow(t *testing.T) {
+	entries := makeTrail(20_000)
+	allocated := func(n int) uint64 {
+		w := &walker{segment: segment{to: uint64(n) - 1}}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for i := range n {
+			if err := w.take(&entries[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.finish()
+		runtime.ReadMemStats(&after)
+		return after.TotalAlloc - before.TotalAlloc
+	}
+	few, many := allocated(1000), allocated(len(entries))
+	if many > few+64*1024 {
+		t.Errorf("1,000 entries allocate %d bytes, %d allocate %d", few, len(entries), many)
 	}
 }
