@@ -181,8 +181,11 @@ func abandonInsert(t *testing.T, ch *harness.CH) {
 		t.Fatal(err)
 	}
 	_ = conn.Close() // it finds its connection gone
-	for ch.Value("SELECT count() FROM system.processes WHERE query LIKE 'INSERT INTO %half%'") != "0" {
-		if err := testContext(t).Err(); err != nil {
+	for deadline := testContext(t); ; {
+		if ch.Value("SELECT count() FROM system.processes WHERE query LIKE 'INSERT INTO %half%'") == "0" {
+			return
+		}
+		if deadline.Err() != nil {
 			t.Fatal("the insert is still there")
 		}
 	}

@@ -54,7 +54,7 @@ func (c *ClickHouse) writeUsers() (map[string]string, error) {
 	if err := validateUsers(c.config.Users, c.config.Roles); err != nil {
 		return nil, fmt.Errorf("write clickhouse users: %w", err)
 	}
-	file, err := openSecrets(c.path("passwords.json"))
+	file, err := openSecrets(c.path(passwordsFile))
 	if err != nil {
 		return nil, err
 	}

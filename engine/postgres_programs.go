@@ -68,7 +68,7 @@ func copyPrograms(bin, place string) (string, error) {
 	if err := os.MkdirAll(place, 0o755); err != nil {
 		return "", fmt.Errorf("copy postgres programs: %w", err)
 	}
-	if err := copyTree(filepath.Dir(bin), draft); err != nil {
+	if err := copyTree(filepath.Dir(bin), draft, 0o755, 0o755); err != nil {
 		return "", fmt.Errorf("copy postgres programs: %w", err)
 	}
 	if err := os.Rename(draft, native); err != nil {
@@ -77,8 +77,8 @@ func copyPrograms(bin, place string) (string, error) {
 	return copied, restoreLinks(copied)
 }
 
-// copyTree copies folders and regular files, readable by everybody; restoreLinks makes the links.
-func copyTree(from, to string) error {
+// copyTree copies folders and regular files, no links, and gives them modes of their own.
+func copyTree(from, to string, folders, files fs.FileMode) error {
 	return filepath.WalkDir(from, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -89,19 +89,19 @@ func copyTree(from, to string) error {
 		}
 		switch {
 		case entry.IsDir():
-			return os.MkdirAll(filepath.Join(to, relative), 0o755)
+			return os.MkdirAll(filepath.Join(to, relative), folders)
 		case entry.Type().IsRegular():
-			return copyFile(path, filepath.Join(to, relative))
+			return copyFile(path, filepath.Join(to, relative), files)
 		default:
 			return nil
 		}
 	})
 }
 
-func copyFile(from, to string) error {
+func copyFile(from, to string, mode fs.FileMode) error {
 	content, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, content, 0o755)
+	return os.WriteFile(to, content, mode)
 }

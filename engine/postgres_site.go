@@ -93,17 +93,24 @@ func (s *postgresSite) tryPrograms(ctx context.Context) (string, error) {
 }
 
 // ensurePassword returns the superuser's password, which is made once and kept in a file that only
-// we can read.
+// we can read. Data that comes from a template brings the template's.
 func (s *postgresSite) ensurePassword() (string, error) {
-	file, err := openSecrets(filepath.Join(s.config.Dir, "passwords.json"))
+	file, err := openSecrets(filepath.Join(s.config.Dir, passwordsFile))
 	if err != nil {
 		return "", err
+	}
+	if s.config.Template != "" && len(file.names) == 0 {
+		template, err := openSecrets(filepath.Join(s.config.Template, passwordsFile))
+		if err != nil {
+			return "", err
+		}
+		file.names = template.names
 	}
 	password := file.ensure(Superuser)
 	return password, file.save()
 }
 
-// ensureData runs initdb once. It works on a folder beside the real one that is renamed when
+// ensureData makes the data folder once. It works on a folder beside the real one that is renamed when
 // complete, so that a crash in the middle leaves no half-made server: the next start begins anew.
 func (s *postgresSite) ensureData(ctx context.Context, password string) error {
 	if exists(filepath.Join(s.data, "PG_VERSION")) {
@@ -116,14 +123,29 @@ func (s *postgresSite) ensureData(ctx context.Context, password string) error {
 	if err := s.user.mkdir(draft); err != nil {
 		return fmt.Errorf("make postgres data: %w", err)
 	}
-	if err := s.initdb(ctx, draft, password); err != nil {
-		return err
-	}
-	if err := includeSettings(draft); err != nil {
+	if err := s.fill(ctx, draft, password); err != nil {
 		return err
 	}
 	if err := os.Rename(draft, s.data); err != nil {
 		return fmt.Errorf("make postgres data: %w", err)
+	}
+	return nil
+}
+
+// fill makes the data folder out of the template or out of nothing.
+func (s *postgresSite) fill(ctx context.Context, draft, password string) error {
+	if s.config.Template == "" {
+		if err := s.initdb(ctx, draft, password); err != nil {
+			return err
+		}
+		return includeSettings(draft)
+	}
+	err := copyTree(filepath.Join(s.config.Template, "data"), draft, 0o700, 0o600)
+	if err == nil {
+		err = s.user.ownTree(draft)
+	}
+	if err != nil {
+		return fmt.Errorf("copy postgres data from template: %w", err)
 	}
 	return nil
 }

@@ -112,3 +112,16 @@ func (u *runUser) own(path string) error {
 	}
 	return os.Lchown(path, int(u.uid), int(u.gid))
 }
+
+// ownTree gives a folder and all in it to u.
+func (u *runUser) ownTree(dir string) error {
+	if u == nil {
+		return nil
+	}
+	return filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return u.own(path)
+	})
+}

@@ -9,6 +9,9 @@ import (
 	"os"
 )
 
+// passwordsFile is the file of generated passwords in an engine's folder.
+const passwordsFile = "passwords.json"
+
 // newSecret returns a password of 130 random bits in letters and digits, which needs no quoting
 // in a URL, in XML or in SQL.
 func newSecret() string { return rand.Text() }

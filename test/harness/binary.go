@@ -41,16 +41,11 @@ func Binary(t testing.TB) string {
 // name made of its sources, because linking it costs more than starting the engine.
 func ClickHouseServerBinary(t testing.TB) string {
 	t.Helper()
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		cache = processFolder()
-	}
-	dir := filepath.Join(cache, "pgwitness-test")
-	path := filepath.Join(dir, "chserver-"+sourceHash(t))
-	if _, err := os.Stat(path); err == nil {
+	path := filepath.Join(cacheFolder(t), "chserver-"+sourceHash(t))
+	if exists(path) {
 		return path
 	}
-	check(t, "build chserver", os.MkdirAll(dir, 0o755))
+	forgetOld(filepath.Join(cacheFolder(t), "chserver-*"))
 	draft := fmt.Sprintf("%s.%d", path, os.Getpid())
 	goBuild(t, []string{"CGO_ENABLED=0"}, "build", "-o", draft, "./test/harness/chserver")
 	check(t, "build chserver", os.Rename(draft, path))

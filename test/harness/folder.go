@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 const folderPrefix = "pgwitness-test-"
@@ -40,6 +41,37 @@ func serverFolder(t testing.TB, name string) string {
 	check(t, "make folder", err)
 	check(t, "open folder", os.Chmod(dir, 0o755))
 	return dir
+}
+
+// cacheFolder is where the things stay that all test binaries, this time and next time, need alike.
+func cacheFolder(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(processFolder(), "cache")
+	if cache, err := os.UserCacheDir(); err == nil {
+		dir = filepath.Join(cache, "pgwitness-test")
+	}
+	check(t, "make cache folder", os.MkdirAll(dir, 0o755))
+	return dir
+}
+
+// forgetOld removes the files of a pattern that nobody has made anew for a day.
+func forgetOld(pattern string) {
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		return // the patterns are well formed
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err == nil && time.Since(info.ModTime()) > 24*time.Hour {
+			// Another test binary may have removed it first.
+			_ = os.Remove(file)
+		}
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // sweep removes what test binaries that were killed left behind.

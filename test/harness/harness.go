@@ -46,7 +46,8 @@ var shared struct {
 	sync.Mutex
 	postgres   *engine.Postgres
 	clickhouse *engine.ClickHouse
-	binary     string
+	binary     string            // of cmd/pgwitness
+	templates  map[string]string // folders with fresh PostgreSQL data by the programs' folder
 }
 
 // Main runs the tests of a binary and stops the shared servers afterwards. It does not return.
@@ -102,7 +103,7 @@ func moduleRoot(t testing.TB) string {
 	dir, err := os.Getwd()
 	check(t, "find the module", err)
 	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		if exists(filepath.Join(dir, "go.mod")) {
 			return dir
 		}
 		if dir == filepath.Dir(dir) {

@@ -1,7 +1,9 @@
 package harness
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"net/url"
 	"os"
@@ -61,7 +63,7 @@ func postgresFolders(found engine.Parts) []string {
 			continue // the patterns are well formed
 		}
 		for _, bin := range matches {
-			if _, err := os.Stat(filepath.Join(bin, "postgres")); err == nil {
+			if exists(filepath.Join(bin, "postgres")) {
 				folders = append(folders, bin)
 			}
 		}
@@ -111,20 +113,36 @@ func Postgres(t testing.TB) *PG {
 
 func sharedPostgres(t testing.TB) *engine.Postgres {
 	t.Helper()
+	bin := Parts(t).Postgres
+	fresh := template(t, bin)
 	shared.Lock()
 	defer shared.Unlock()
 	if shared.postgres == nil {
-		shared.postgres = startPostgres(t, Parts(t).Postgres, nil)
+		shared.postgres = startPostgres(t, bin, fresh, nil)
 	}
 	return shared.postgres
 }
 
 // PostgresServer returns a database on a server of the test's own, of a major version (0: the
 // newest) and with settings over those that all test servers have. It is gone after the test.
+// It begins as a copy of a cluster that all test servers of its version share, so that they have one
+// system identifier; a test for which that matters takes a PostgresCluster.
 func PostgresServer(t testing.TB, major int, settings map[string]string) *PG {
 	t.Helper()
+	bin := binDirOf(t, major)
+	return privatePostgres(t, bin, template(t, bin), settings)
+}
+
+// PostgresCluster is a PostgresServer with a system identifier of its own. It takes a second more.
+func PostgresCluster(t testing.TB, major int, settings map[string]string) *PG {
+	t.Helper()
+	return privatePostgres(t, binDirOf(t, major), "", settings)
+}
+
+func privatePostgres(t testing.TB, bin, template string, settings map[string]string) *PG {
+	t.Helper()
 	pg := &PG{t: t, Database: uniqueName(), private: true}
-	pg.Server = startPostgres(t, binDirOf(t, major), settings)
+	pg.Server = startPostgres(t, bin, template, settings)
 	t.Cleanup(func() {
 		pg.disconnect()
 		check(t, "stop postgres", pg.Server.Kill())
@@ -147,17 +165,54 @@ func binDirOf(t testing.TB, major int) string {
 	return ""
 }
 
-func startPostgres(t testing.TB, bin string, settings map[string]string) *engine.Postgres {
+func startPostgres(t testing.TB, bin, template string, settings map[string]string) *engine.Postgres {
 	t.Helper()
 	all := testSettings()
 	maps.Copy(all, settings)
 	server := engine.NewPostgres(engine.PostgresConfig{
-		BinDir: bin, Dir: serverFolder(t, "postgres"), Settings: all,
+		BinDir: bin, Dir: serverFolder(t, "postgres"), Template: template, Settings: all,
 	})
 	ctx, cancel := patient()
 	defer cancel()
 	check(t, "start postgres", server.Start(ctx))
 	return server
+}
+
+// template returns the folder of a stopped server with fresh data: copying it is several times
+// faster than initdb.
+func template(t testing.TB, bin string) string {
+	t.Helper()
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.templates == nil {
+		shared.templates = map[string]string{}
+	}
+	if shared.templates[bin] == "" {
+		shared.templates[bin] = makeTemplate(t, bin)
+	}
+	return shared.templates[bin]
+}
+
+// makeTemplate makes the template once for all test binaries, under the name of its version. Where
+// the cache is on another disk than the tests' folders, each test binary has its own.
+func makeTemplate(t testing.TB, bin string) string {
+	t.Helper()
+	ctx, cancel := patient()
+	defer cancel()
+	version, err := engine.PostgresVersion(ctx, bin)
+	check(t, "make postgres template", err)
+	path := filepath.Join(cacheFolder(t), fmt.Sprintf("postgres-%s-%x", version, sha256.Sum256([]byte(bin)))[:40])
+	if exists(path) {
+		return path
+	}
+	draft := serverFolder(t, "template")
+	server := engine.NewPostgres(engine.PostgresConfig{BinDir: bin, Dir: draft, Settings: testSettings()})
+	check(t, "make postgres template", server.Start(ctx))
+	check(t, "make postgres template", server.Stop(ctx))
+	if err := os.Rename(draft, path); err != nil && !exists(path) {
+		return draft
+	}
+	return path
 }
 
 // DSN is the superuser's connection string for the database.
