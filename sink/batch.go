@@ -150,11 +150,11 @@ func (s *Sink) send(ctx context.Context, b *Batch, attempt, swallowed int) error
 	}
 	input := b.columns.Input()
 	return s.inserts.do(ctx, func(client *ch.Client) error {
-		return client.Do(ctx, ch.Query{
+		return store.Do(ctx, client, ch.Query{
 			Body:     input.Into("audit_logs"),
 			QueryID:  fmt.Sprintf("%s%d/%d", s.prefix(), b.first, attempt),
 			Input:    input,
-			Settings: insertSettings(token),
+			Settings: s.insertSettings(token),
 		})
 	})
 }
@@ -164,8 +164,9 @@ func (s *Sink) send(ctx context.Context, b *Batch, attempt, swallowed int) error
 func (s *Sink) prefix() string { return "pgwitness/" + s.stream + "/" }
 
 // insertSettings make one insert one part, at once, once per token.
-func insertSettings(token string) []ch.Setting {
+func (s *Sink) insertSettings(token string) []ch.Setting {
 	must := func(key, value string) ch.Setting { return ch.Setting{Key: key, Value: value, Important: true} }
+	stall := (s.cfg.StallTimeout + time.Second - 1) / time.Second
 	return []ch.Setting{
 		must("async_insert", "0"),
 		must("insert_deduplicate", "1"),
@@ -173,6 +174,7 @@ func insertSettings(token string) []ch.Setting {
 		// A batch that crossed a month would be two parts: refused.
 		must("max_partitions_per_insert_block", "1"),
 		must("throw_on_max_partitions_per_insert_block", "1"),
+		must("receive_timeout", fmt.Sprint(int64(stall))),
 		// Newer servers have a second switch for deduplication; older ones
 		// ignore it.
 		{Key: "deduplicate_insert", Value: "enable"},

@@ -20,8 +20,11 @@ import (
 // accepted the statement: from then to its end it is in system.processes. The
 // user sees his own queries there; an earlier process must have run as the same
 // user.
+//
+// A killed insert whose rows have stopped in the middle ends when the server
+// has waited StallTimeout for the next one.
 func (s *Sink) fence(ctx context.Context) error {
-	begun, pause := time.Now(), 10*time.Millisecond
+	begun, pause, killed := time.Now(), 10*time.Millisecond, false
 	for {
 		running, err := s.running(ctx)
 		if err != nil {
@@ -30,12 +33,13 @@ func (s *Sink) fence(ctx context.Context) error {
 		if running == 0 {
 			return nil
 		}
-		if time.Since(begun) > s.cfg.FenceWait {
+		if !killed && time.Since(begun) > s.cfg.FenceWait {
 			s.log.Warn().Int("inserts", running).Msg("killing inserts in flight")
 			if err := s.kill(ctx); err != nil {
 				return fmt.Errorf("kill inserts in flight: %w", err)
 			}
 			s.fenced(running)
+			killed = true
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return fmt.Errorf("fence %d inserts in flight: %w", running, err)
@@ -56,13 +60,14 @@ func (s *Sink) running(ctx context.Context) (int, error) {
 	return int(n.Row(0)), nil
 }
 
-// kill ends the inserts of this stream and waits for their end.
+// kill tells the inserts of this stream to end. It does not wait: one that
+// waits for rows does not hear it before StallTimeout.
 func (s *Sink) kill(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
 	defer cancel()
 	return s.inserts.do(ctx, func(client *ch.Client) error {
-		return client.Do(ctx, ch.Query{
-			Body:       `KILL QUERY WHERE startsWith(query_id, {prefix:String}) SYNC`,
+		return store.Do(ctx, client, ch.Query{
+			Body:       `KILL QUERY WHERE startsWith(query_id, {prefix:String}) ASYNC`,
 			Parameters: []proto.Parameter{store.Param("prefix", s.prefix())},
 			Result:     (&proto.Results{}).Auto(),
 			OnResult:   func(context.Context, proto.Block) error { return nil },

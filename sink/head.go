@@ -112,7 +112,7 @@ func (s *Sink) query(ctx context.Context, l *link, body string, results proto.Re
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
 	defer cancel()
 	return l.do(ctx, func(client *ch.Client) error {
-		return client.Do(ctx, ch.Query{
+		return store.Do(ctx, client, ch.Query{
 			Body: body, Result: results,
 			Parameters: append(params, store.Param("stream", s.stream)),
 		})

@@ -8,6 +8,7 @@ import (
 	"github.com/ClickHouse/ch-go/proto"
 
 	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/store"
 )
 
 // SavePosition stores the position that is about to be acknowledged to the
@@ -24,7 +25,7 @@ func (s *Sink) SavePosition(ctx context.Context, lsn audit.LSN) error {
 	stream.Append(s.stream)
 	input := proto.Input{{Name: "stream", Data: &stream}, {Name: "lsn", Data: proto.ColUInt64{uint64(lsn)}}}
 	err := s.asides.do(ctx, func(client *ch.Client) error {
-		return client.Do(ctx, ch.Query{
+		return store.Do(ctx, client, ch.Query{
 			Body: input.Into("slot_positions"), Input: input,
 			Settings: []ch.Setting{{Key: "async_insert", Value: "0", Important: true}},
 		})

@@ -88,6 +88,7 @@ func (s *Sink) Insert(ctx context.Context, head audit.Head, b *Batch) (audit.Hea
 			// each other.
 			swallowed++
 			failure = errors.New("server took the insert for a repetition and did not store it")
+			s.failed(failure)
 		}
 		if err := s.pause(ctx, b, attempt, failure); err != nil {
 			return audit.Head{}, err
@@ -95,21 +96,23 @@ func (s *Sink) Insert(ctx context.Context, head audit.Head, b *Batch) (audit.Hea
 	}
 }
 
-// settle finds out whether b is stored. It repeats fence and read until the
-// server answers both or ctx ends.
+// settle finds out whether b is stored after an attempt that ended with
+// failure, nil for success. It repeats fence and read until the server answers
+// both or ctx ends.
 func (s *Sink) settle(ctx context.Context, head audit.Head, b *Batch, attempt int, failure error) (bool, error) {
-	for try := 1; ; try++ {
+	for ; ; attempt++ {
+		if failure != nil {
+			s.failed(failure)
+		}
 		got, err := s.settleOnce(ctx, head, failure)
 		if err == nil {
 			return b.stored(head, got)
 		}
 		if errors.Is(err, audit.ErrNeedsHuman) {
-			return false, err
+			return false, fmt.Errorf("insert entries %d to %d of stream %s: %w", b.first, b.head.Size-1, s.stream, err)
 		}
-		if failure == nil {
-			failure = err // from now on the connection is a new one: fence
-		}
-		if err := s.pause(ctx, b, attempt+try-1, err); err != nil {
+		failure = err // from now on the connection is a new one: fence
+		if err := s.pause(ctx, b, attempt, failure); err != nil {
 			return false, err
 		}
 	}
@@ -124,11 +127,10 @@ func (s *Sink) settleOnce(ctx context.Context, head audit.Head, failure error) (
 	return s.headSince(ctx, head)
 }
 
-// pause reports a failure and waits before the next attempt: 100 ms, doubled
-// with each, up to MaxBackoff.
+// pause logs a failure and waits before the next attempt: 100 ms, doubled with
+// each, up to MaxBackoff.
 func (s *Sink) pause(ctx context.Context, b *Batch, attempt int, failure error) error {
 	wait := min(s.cfg.MaxBackoff, 100*time.Millisecond<<min(attempt-1, 20))
-	s.failed(failure)
 	if ctx.Err() == nil {
 		s.log.Warn().Err(failure).Str("hint", audit.Hint(failure)).Int("code", store.Code(failure)).
 			Uint64("first", b.first).Int("rows", b.Rows()).Int("attempt", attempt).Dur("wait", wait).

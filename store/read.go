@@ -49,6 +49,21 @@ func Blocks(ctx context.Context, client *ch.Client, query string, use func(*Colu
 	})
 }
 
+// Do runs q. Unlike client.Do alone it returns at once when ctx ends, even if
+// the server has gone silent: it closes client, and the server then gives the
+// query up.
+func Do(ctx context.Context, client *ch.Client, q ch.Query) error {
+	stop := context.AfterFunc(ctx, func() {
+		_ = client.Close() // whoever waits for it gets an error
+	})
+	defer stop()
+	err := client.Do(ctx, q)
+	if err != nil && ctx.Err() != nil && !errors.Is(err, ctx.Err()) {
+		return fmt.Errorf("%w: %w", ctx.Err(), err)
+	}
+	return err
+}
+
 // Receive runs any query and calls use for each block that q.Result has
 // received, on the caller's goroutine; the rules are those of Blocks.
 func Receive(ctx context.Context, client *ch.Client, q ch.Query, use func() error) error {
@@ -73,7 +88,7 @@ func Receive(ctx context.Context, client *ch.Client, q ch.Query, use func() erro
 		}
 	}
 	done := make(chan error, 1)
-	go func() { done <- client.Do(ctx, q) }()
+	go func() { done <- Do(ctx, client, q) }()
 	for {
 		select {
 		case err := <-done:
