@@ -70,7 +70,7 @@ func undecodable(what string, lsn audit.LSN, message []byte, err error) error {
 func explainConnect(err error) error {
 	var e *pgconn.PgError
 	if !errors.As(err, &e) {
-		return err
+		return audit.WithHint(err, "check host and port in the DSN, and that the server runs and can be reached from here")
 	}
 	switch e.Code {
 	case codeInvalidPassword:

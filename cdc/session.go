@@ -50,11 +50,11 @@ func pinned() map[string]string {
 // Errors do not repeat the DSN, because it holds a password.
 func parseDSN(dsn string, replication bool) (*pgconn.Config, error) {
 	if dsn == "" {
-		return nil, errors.New("connect: no DSN is configured")
+		return nil, audit.WithHint(errors.New("connect: no DSN is configured"), "set postgres.dsn of the stream")
 	}
 	cfg, err := pgconn.ParseConfig(dsn)
 	if err != nil {
-		return nil, errors.New("connect: the DSN cannot be read")
+		return nil, audit.WithHint(errors.New("connect: the DSN cannot be read"), "run: pgwitness config check")
 	}
 	settings := pinned()
 	if replication {

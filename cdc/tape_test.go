@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/rs/zerolog"
 
 	"github.com/pgwitness/pgwitness/audit"
@@ -72,7 +73,7 @@ func (tp *tape) start() *tape {
 		tp.keys = catalog
 		tp.t.Cleanup(func() { catalog.Close(context.Background()) })
 	}
-	tp.read = New(tp.cfg, tp.keys, zerolog.New(zerolog.NewTestWriter(tp.t)))
+	tp.read = New(tp.cfg, tp.keys, testLog(tp.t))
 	tp.run()
 	return tp
 }
@@ -275,4 +276,19 @@ func shortTuple(t audit.Tuple) string {
 		}
 	}
 	return "[" + b.String() + "]"
+}
+
+func testLog(t *testing.T) zerolog.Logger { return zerolog.New(zerolog.NewTestWriter(t)) }
+
+// execAt runs a statement at another database of the server.
+func execAt(t *testing.T, dsn, statement string) {
+	t.Helper()
+	conn, err := pgconn.Connect(context.Background(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if err := conn.Exec(context.Background(), statement).Close(); err != nil {
+		t.Fatal(err)
+	}
 }

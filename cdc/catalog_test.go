@@ -1,0 +1,72 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/test/harness"
+)
+
+func oidOf(t *testing.T, pg *harness.PG, table string) uint32 {
+	t.Helper()
+	r := row{columns: map[string]string{"oid": pg.Value("SELECT $1::regclass::oid", table)}}
+	oid := uint32(r.number("oid", 0))
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	return oid
+}
+
+func TestCatalog(t *testing.T) {
+	pg := harness.Postgres(t)
+	pg.Exec(`CREATE TABLE plain (b int, "Id z" int, a int, PRIMARY KEY (a, "Id z") INCLUDE (b)); CREATE TABLE keyless (id int);
+		CREATE TABLE gone (x int PRIMARY KEY); CREATE TABLE later (id int NOT NULL, v int)`)
+	tp := newTape(t, pg, "TABLE plain, keyless, gone, later")
+	c := NewCatalog(tp.cfg)
+	t.Cleanup(func() { c.Close(context.Background()) })
+	key := func(id uint32, want ...string) {
+		t.Helper()
+		got, err := c.Key(t.Context(), id, "public", "some")
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("got %q, %v, want %q", got, err, want)
+		}
+	}
+	gone, later := oidOf(t, pg, "gone"), oidOf(t, pg, "later")
+	key(oidOf(t, pg, "plain"), "a", "Id z")
+	key(oidOf(t, pg, "keyless"))
+	key(4294967295)
+	pg.Exec("DROP TABLE gone")
+	key(gone, "x")
+	key(later)
+	pg.Exec("ALTER TABLE later ADD PRIMARY KEY (id)")
+	key(later, "id")
+	pg.Exec("ALTER TABLE later DROP CONSTRAINT later_pkey")
+	key(later)
+	// A connection that was lost in the meantime is not the reader's concern.
+	pg.Exec("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'pgwitness' AND datname = current_database()")
+	key(oidOf(t, pg, "plain"), "a", "Id z")
+}
+
+// A server that accepts connections and then says nothing holds nobody up.
+func TestCatalogTimeout(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	cfg := DefaultConfig()
+	cfg.DSN, cfg.CatalogTimeout = "postgres://u:sesame@"+l.Addr().String()+"/db?sslmode=disable", 100*time.Millisecond
+	begun := time.Now()
+	_, err = NewCatalog(cfg).Key(t.Context(), 1, "public", "t")
+	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, audit.ErrNeedsHuman) {
+		t.Errorf("got %v, want that the time is over", err)
+	}
+	if took := time.Since(begun); took > patience/2 {
+		t.Errorf("it took %s", took)
+	}
+}
