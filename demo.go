@@ -144,7 +144,7 @@ func (d *demoRun) step(format string, args ...any) {
 
 // install makes the shop, and then the witness beside it.
 func (d *demoRun) install(ctx context.Context) error {
-	cfg := demo.Defaults()
+	cfg := demo.DefaultConfig()
 	cfg.DSN, cfg.Duration, cfg.Rate = d.dsn, d.Duration, d.Rate
 	cfg.HeroPause = d.Duration / 12 // six steps, in the first half
 	cfg.Passwords = make(map[string]string)

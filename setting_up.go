@@ -9,6 +9,7 @@ import (
 	"github.com/pgwitness/pgwitness/audit"
 	"github.com/pgwitness/pgwitness/setup"
 	"github.com/pgwitness/pgwitness/sink"
+	"github.com/pgwitness/pgwitness/store"
 )
 
 // setupConfig is what setup needs to know of a stream.
@@ -108,7 +109,34 @@ func (w *Witness) setupClickHouse(ctx context.Context, out io.Writer) error {
 	if w.embedded { // its users come from a file
 		return nil
 	}
-	return sink.Grant(ctx, w.cfg.ClickHouse)
+	err = sink.Grant(ctx, w.cfg.ClickHouse)
+	if store.Code(err) != store.CodeNoAccessStorage {
+		return err
+	}
+	// The server keeps its users in files: then they must be there already.
+	if err := w.usersAnswer(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "clickhouse: users and grants are kept in files of the server, and stay as they are; sql/clickhouse/users.sql has the ones needed\n")
+	return nil
+}
+
+// usersAnswer checks that the writing and the reading user can log in.
+func (w *Witness) usersAnswer(ctx context.Context) error {
+	for _, server := range []func() (store.Server, error){w.cfg.ClickHouse.Writer, w.cfg.ClickHouse.Reader} {
+		s, err := server()
+		if err != nil {
+			return err
+		}
+		conn, err := s.Open(ctx)
+		if err != nil {
+			return err
+		}
+		if err := conn.Close(); err != nil {
+			return fmt.Errorf("close connection to %s: %w", s, err)
+		}
+	}
+	return nil
 }
 
 func setupPostgres(ctx context.Context, s StreamConfig, out io.Writer) error {

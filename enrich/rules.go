@@ -19,7 +19,6 @@ type rules struct {
 	actions       []actionRule
 	vocabulary    map[string]bool
 	bulkThreshold int
-	database      string
 }
 
 type actorRule struct {

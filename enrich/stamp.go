@@ -46,7 +46,7 @@ type payload struct {
 	QueryCut    bool              `json:"qc"`
 	ClaimsCut   bool              `json:"cc"`
 	Error       string            `json:"err"` // SQLSTATE of what kept the stamp from being whole
-	At          int64             `json:"at"` // microseconds since 1970
+	At          int64             `json:"at"`  // microseconds since 1970
 	Event       *event            `json:"e"`
 }
 
