@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -181,21 +182,28 @@ func (c *ClickHouse) commandLine() ([]string, error) {
 	return append(argv, "--library", absolute(c.config.Library)), nil
 }
 
-// ready waits until the engine answers on both ports. A child that ended says why in its output.
+// refusal is what the engine writes when it cannot open a port; it stays idle then.
+const refusal = "Received exception"
+
+// ready waits until the engine answers on both ports. A child that ended or gave up says why in its
+// output.
 func (c *ClickHouse) ready(ctx context.Context, log *output) error {
 	for {
 		err := c.ping(ctx)
 		if err == nil {
 			return nil
 		}
+		if said := log.text(); strings.Contains(said, refusal) {
+			return errors.Join(startError("clickhouse", nil, said), c.child.kill(), c.closeInput())
+		}
 		select {
 		case <-c.child.done:
-			return errors.Join(startError("clickhouse", c.child.err, log.text()), c.stdin.Close())
+			return errors.Join(startError("clickhouse", c.child.err, log.text()), c.closeInput())
 		case <-time.After(10 * time.Millisecond):
 		case <-ctx.Done():
 			return errors.Join(
 				fmt.Errorf("start clickhouse: %w; it last answered: %w", context.Cause(ctx), err),
-				c.child.kill(), c.stdin.Close())
+				c.child.kill(), c.closeInput())
 		}
 	}
 }

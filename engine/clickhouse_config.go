@@ -32,8 +32,9 @@ func (c *ClickHouse) placesXML(x *xmlText) {
 	x.leaf("tmp_path", c.path("tmp")+"/")
 	x.leaf("users_config", c.path("users.xml"))
 	x.open("user_directories").open("users_xml").leaf("path", c.path("users.xml")).close().close()
+	x.leaf("log-level", "information") // logger/level is overruled here
 	x.open("logger")
-	x.leaf("level", "information")
+	x.leaf("console", "0")
 	x.leaf("log", c.path("clickhouse.log")).leaf("errorlog", c.path("clickhouse.err.log"))
 	x.leaf("size", "20M").leaf("count", "2")
 	x.close()

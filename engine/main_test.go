@@ -32,8 +32,10 @@ func abandon(dir string) {
 		Library: os.Getenv("PGWITNESS_TEST_LIBRARY"), Dir: dir + "/ch",
 		Executable: []string{os.Getenv("PGWITNESS_TEST_CHSERVER")},
 	})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	for _, start := range []func(context.Context) error{pg.Start, ch.Start} {
-		if err := start(context.Background()); err != nil {
+		if err := start(ctx); err != nil {
 			fmt.Println("error:", err)
 			return
 		}

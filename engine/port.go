@@ -40,8 +40,8 @@ func freePort() (int, error) {
 	return 0, fmt.Errorf("choose a free port on %s: %w", loopback, last)
 }
 
-// drawPort chooses a free port where none is given. A given one must be free: PostgreSQL's clients
-// would meet a stranger there, and ClickHouse would start without the port and only log that.
+// drawPort chooses a free port where none is given. A given one must be free, or else its clients
+// would meet a stranger there while the engine tries.
 func drawPort(port *int) error {
 	if *port != 0 {
 		if err := probePort(*port); err != nil {
