@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// ping returns nil when the engine answers on both ports.
+// ping returns nil when the engine answers on both ports, and is ours.
 func (c *ClickHouse) ping(ctx context.Context) error {
-	if _, err := request(ctx, http.MethodGet, c.httpURL()+"/ping", "", "", ""); err != nil {
+	if _, err := c.asAdmin(ctx, "SELECT 1"); err != nil {
 		return err
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address(c.tcp))
@@ -24,19 +24,18 @@ func (c *ClickHouse) ping(ctx context.Context) error {
 
 // asAdmin runs one statement as the administrator and returns what it answers.
 func (c *ClickHouse) asAdmin(ctx context.Context, statement string) (string, error) {
-	return request(ctx, http.MethodPost, c.httpURL(), Admin, c.passwords[Admin], statement)
+	return request(ctx, c.httpURL(), Admin, c.passwords[Admin], statement)
 }
 
-// request speaks the engine's HTTP protocol on a connection of its own, so that none is left open.
-func request(ctx context.Context, method, url, user, password, body string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+// request runs one statement over the HTTP protocol, on a connection of its own, so that none is
+// left open.
+func request(ctx context.Context, url, user, password, statement string) (string, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(statement))
 	if err != nil {
 		return "", err
 	}
-	if user != "" {
-		req.Header.Set("X-ClickHouse-User", user)
-		req.Header.Set("X-ClickHouse-Key", password)
-	}
+	req.Header.Set("X-ClickHouse-User", user)
+	req.Header.Set("X-ClickHouse-Key", password)
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := client.Do(req)
 	if err != nil {

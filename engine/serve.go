@@ -5,7 +5,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"time"
 )
@@ -94,7 +93,7 @@ func (s *stopOrder) drain(ended <-chan error, session *terminal) error {
 	url := "http://" + address(s.HTTPPort)
 	for {
 		// The answer may be lost with the engine that gives it: only the end counts.
-		_, refused := request(ctx, http.MethodPost, url, s.User, s.Password, stopStatement)
+		_, refused := request(ctx, url, s.User, s.Password, stopStatement)
 		if err := session.hangUp(); err != nil {
 			return fmt.Errorf("stop clickhouse: %w", err)
 		}
