@@ -183,7 +183,7 @@ func (b *breakingOff) Read(ctx context.Context, stream string, from, to uint64, 
 }
 
 func TestProgressReachesTheEnd(t *testing.T) {
-	src := newArchive(makeTrail(30_000))
+	src := newArchive(makeTrail(20_000))
 	var calls int
 	var done, total uint64
 	report, err := New(src, zerolog.Nop()).Run(t.Context(), Options{Stream: testStream, Parallel: 4}, func(d, n uint64) {
@@ -195,7 +195,7 @@ func TestProgressReachesTheEnd(t *testing.T) {
 	if err != nil || !report.Holds() {
 		t.Fatal(err, report)
 	}
-	if done != 30_000 || total != 30_000 || calls < 3 {
+	if done != 20_000 || total != 20_000 || calls < 2 {
 		t.Errorf("%d calls, the last with %d of %d", calls, done, total)
 	}
 }
@@ -262,7 +262,7 @@ func TestManyFindings(t *testing.T) {
 // The loop over the entries allocates for its first entries and no more,
 // whatever the length of the trail.
 func TestMemoryDoesNotGrow(t *testing.T) {
-	entries := makeTrail(20_000)
+	entries := makeTrail(6_000)
 	allocated := func(n int) uint64 {
 		w := &walker{segment: segment{to: uint64(n) - 1}}
 		var before, after runtime.MemStats
