@@ -37,6 +37,8 @@ type Config struct {
 	Batch BatchConfig `yaml:"batch"`
 	// Streams are the audited databases: one slot and one chain each.
 	Streams []StreamConfig `yaml:"streams"`
+
+	source *source // where the values stand; nil when they come from no file
 }
 
 // LogConfig says what is logged, and how.

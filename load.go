@@ -40,6 +40,7 @@ func ParseConfig(name string, text []byte) (Config, error) {
 		return cfg, audit.WithHint(fmt.Errorf("%w %s: is empty", ErrConfig, name),
 			"begin with the example configs/pgwitness.yaml")
 	}
+	cfg.source = &source{name, file}
 	body := file.Docs[0].Body
 	if err := expand(name, body); err != nil {
 		return cfg, err
@@ -52,6 +53,21 @@ func ParseConfig(name string, text []byte) (Config, error) {
 		return cfg, invalid(name, file, err)
 	}
 	return cfg, nil
+}
+
+// source is the file that a configuration was read from.
+type source struct {
+	name string
+	file *ast.File
+}
+
+// place adds to err where the key that it is about stands in the file:
+// "pgwitness.yaml:12: clickhouse.dsn: …".
+func (c Config) place(key string, err error) error {
+	if err == nil || c.source == nil {
+		return err
+	}
+	return fmt.Errorf("%s:%d: %s: %w", c.source.name, lineOf(c.source.file, key), key, err)
 }
 
 // configError passes on what the YAML library says: the line, the message and

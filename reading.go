@@ -43,14 +43,18 @@ type TrailStyle struct {
 // Trail prints the entries that q asks for, one line each, and returns their
 // number and whether there are more beyond the limit.
 func (w *Witness) Trail(ctx context.Context, q TrailQuery, style TrailStyle, out io.Writer) (n int, more bool, err error) {
+	streams, err := w.streamsNamed(q.Stream)
+	if err != nil {
+		return 0, false, err
+	}
+	if len(streams) == 1 {
+		q.Stream = streams[0].Name
+	}
 	t, release, err := w.openTrail(ctx)
 	if err != nil {
 		return 0, false, err
 	}
 	defer release()
-	if q.Stream == "" && len(w.cfg.Streams) == 1 {
-		q.Stream = w.cfg.Streams[0].Name
-	}
 	s := trail.Style{Color: style.Color, Explain: style.Explain, Stream: q.Stream == ""}
 	var line []byte
 	for e, err := range t.Entries(ctx, q) {

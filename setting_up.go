@@ -36,10 +36,10 @@ func (w *Witness) Check(ctx context.Context) ([]audit.Finding, error) {
 	}
 	defer release()
 	var findings []audit.Finding
-	for _, s := range w.cfg.Streams {
+	for i, s := range w.cfg.Streams {
 		found, err := setup.Check(ctx, setupConfig(s))
 		if err != nil {
-			found = append(found, unreachable("postgres", s.Name, err))
+			found = append(found, unreachable("postgres", s.Name, w.placeOf(i, err)))
 		}
 		findings = append(findings, found...)
 	}
@@ -86,12 +86,26 @@ func (w *Witness) setup(ctx context.Context, out io.Writer) error {
 	if err := w.setupClickHouse(ctx, out); err != nil {
 		return err
 	}
-	for _, s := range w.cfg.Streams {
+	for i, s := range w.cfg.Streams {
 		if err := setupPostgres(ctx, s, out); err != nil {
-			return fmt.Errorf("set up stream %s: %w", s.Name, err)
+			return fmt.Errorf("set up stream %s: %w", s.Name, w.placeOf(i, err))
 		}
 	}
 	return nil
+}
+
+// placeOf adds to an error of setup the key of stream i that it is about: a
+// table, or else the DSN that was used.
+func (w *Witness) placeOf(i int, err error) error {
+	var missing *setup.MissingTableError
+	key := "postgres.dsn"
+	switch {
+	case errors.As(err, &missing):
+		key = fmt.Sprintf("tables[%d].name", missing.Index)
+	case w.cfg.Streams[i].Postgres.AdminDSN != "":
+		key = "postgres.admin_dsn"
+	}
+	return w.cfg.place(fmt.Sprintf("streams[%d].%s", i, key), err)
 }
 
 func (w *Witness) setupClickHouse(ctx context.Context, out io.Writer) error {
@@ -104,7 +118,7 @@ func (w *Witness) setupClickHouse(ctx context.Context, out io.Writer) error {
 		fmt.Fprintf(out, "clickhouse: %s\n", m.Name)
 	}
 	if err != nil {
-		return err
+		return w.placeOfClickHouse("admin_dsn", err)
 	}
 	if w.embedded { // its users come from a file
 		return nil
@@ -121,16 +135,26 @@ func (w *Witness) setupClickHouse(ctx context.Context, out io.Writer) error {
 	return nil
 }
 
+// placeOfClickHouse adds to an error the DSN that was used: key, or dsn where
+// that is empty.
+func (w *Witness) placeOfClickHouse(key string, err error) error {
+	c := w.cfg.ClickHouse
+	if key == "admin_dsn" && c.AdminDSN == "" || key == "reader_dsn" && c.ReaderDSN == "" {
+		key = "dsn"
+	}
+	return w.cfg.place("clickhouse."+key, err)
+}
+
 // usersAnswer checks that the writing and the reading user can log in.
 func (w *Witness) usersAnswer(ctx context.Context) error {
-	for _, server := range []func() (store.Server, error){w.cfg.ClickHouse.Writer, w.cfg.ClickHouse.Reader} {
+	for key, server := range map[string]func() (store.Server, error){"dsn": w.cfg.ClickHouse.Writer, "reader_dsn": w.cfg.ClickHouse.Reader} {
 		s, err := server()
 		if err != nil {
 			return err
 		}
 		conn, err := s.Open(ctx)
 		if err != nil {
-			return err
+			return w.placeOfClickHouse(key, err)
 		}
 		if err := conn.Close(); err != nil {
 			return fmt.Errorf("close connection to %s: %w", s, err)
@@ -169,10 +193,10 @@ func (w *Witness) PrintSetup(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer release()
-	for _, s := range w.cfg.Streams {
+	for i, s := range w.cfg.Streams {
 		plan, err := setup.Prepare(ctx, setupConfig(s))
 		if err != nil {
-			return fmt.Errorf("plan stream %s: %w", s.Name, err)
+			return fmt.Errorf("plan stream %s: %w", s.Name, w.placeOf(i, err))
 		}
 		if _, err := io.WriteString(out, plan.String()); err != nil {
 			return fmt.Errorf("print statements: %w", err)
