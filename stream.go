@@ -29,10 +29,15 @@ type stream struct {
 	w   *Witness
 	cfg StreamConfig
 	log zerolog.Logger
+
+	catalog *cdc.Catalog // keeps what it knows from one life of the stream to the next
 }
 
 func newStream(w *Witness, cfg StreamConfig) *stream {
-	return &stream{w: w, cfg: cfg, log: w.log.With().Str("stream", cfg.Name).Logger()}
+	return &stream{
+		w: w, cfg: cfg, log: w.log.With().Str("stream", cfg.Name).Logger(),
+		catalog: cdc.NewCatalog(cfg.Postgres.Config),
+	}
 }
 
 // run takes the stream up and streams until ctx ends (nil) or something fails.
@@ -43,6 +48,7 @@ func (s *stream) run(ctx context.Context) error {
 	}
 	k := sink.New(server, s.w.cfg.Sink, s.cfg.Name, s.log)
 	defer k.Close()
+	defer s.catalog.Close(context.WithoutCancel(ctx))
 	p, reader, err := s.prepare(ctx, k)
 	if err != nil {
 		return err
@@ -65,7 +71,7 @@ func (s *stream) prepare(ctx context.Context, k *sink.Sink) (*pipeline, *cdc.Rea
 	if err != nil {
 		return nil, nil, err
 	}
-	reader := cdc.New(s.cfg.Postgres.Config, cdc.NewCatalog(s.cfg.Postgres.Config), s.log)
+	reader := cdc.New(s.cfg.Postgres.Config, s.catalog, s.log)
 	slot, err := reader.Slot(ctx)
 	if err != nil {
 		return nil, nil, err

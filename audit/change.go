@@ -41,6 +41,11 @@ type Relation struct {
 	Identity byte     // REPLICA IDENTITY: 'd' default, 'n' nothing, 'f' full, 'i' index
 	Columns  []Column // in attribute order, dropped columns left out
 	Key      []int    // indexes into Columns that name a row, in key order; empty when unknown
+
+	// RootSchema and RootName name the partitioned table at the top, where this
+	// one is a partition; else they are empty. Like Key they are of the catalog,
+	// not of the log.
+	RootSchema, RootName string
 }
 
 // Column is one column of a Relation.

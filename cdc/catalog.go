@@ -25,7 +25,7 @@ var keySQL string
 type Catalog struct {
 	line        sideline
 	publication string
-	known       map[uint32][]string // nil until the first question
+	known       map[uint32]Facts // nil until the first question
 }
 
 // NewCatalog makes a Catalog that is not connected yet.
@@ -33,11 +33,11 @@ func NewCatalog(cfg Config) *Catalog {
 	return &Catalog{line: sideline{dsn: cfg.DSN, timeout: cfg.CatalogTimeout}, publication: cfg.Publication}
 }
 
-// Key implements KeySource by the primary key. It is asked once for every
+// Facts implements KeySource. It is asked once for every
 // Relation message, which the server sends for a table at the beginning and
 // whenever the table may have changed.
-func (c *Catalog) Key(ctx context.Context, relid uint32, schema, table string) ([]string, error) {
-	var key []string
+func (c *Catalog) Facts(ctx context.Context, relid uint32, schema, table string) (Facts, error) {
+	var facts Facts
 	err := c.line.do(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
 		if c.known == nil {
 			if err := c.load(ctx, conn); err != nil {
@@ -49,25 +49,26 @@ func (c *Catalog) Key(ctx context.Context, relid uint32, schema, table string) (
 			return err
 		}
 		if len(rows) > 0 {
-			c.known[relid] = keyOf(rows)
+			c.known[relid] = factsOf(rows)
 		}
-		key = c.known[relid]
+		facts = c.known[relid]
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read primary key of %s.%s: %w", schema, table, err)
+		return Facts{}, fmt.Errorf("read primary key of %s.%s: %w", schema, table, err)
 	}
-	return key, nil
+	return facts, nil
 }
 
-// keyOf is the key in the rows of key.sql, nil when there is none.
-func keyOf(rows []row) (key []string) {
+// factsOf reads the rows of key.sql.
+func factsOf(rows []row) (f Facts) {
 	for _, r := range rows {
+		f.RootSchema, f.RootName = r.text("root_schema"), r.text("root_name")
 		if name := r.text("column_name"); name != "" {
-			key = append(key, name)
+			f.Key = append(f.Key, name)
 		}
 	}
-	return key
+	return f
 }
 
 // load reads the primary keys of all published tables.
@@ -76,13 +77,16 @@ func (c *Catalog) load(ctx context.Context, conn *pgconn.PgConn) error {
 	if err != nil {
 		return err
 	}
-	known := map[uint32][]string{}
+	known := map[uint32]Facts{}
 	for _, r := range rows {
 		id := uint32(r.number("relation_id", 0))
 		if r.err != nil {
 			return r.err
 		}
-		known[id] = append(known[id], r.text("column_name"))
+		f := known[id]
+		f.Key = append(f.Key, r.text("column_name"))
+		f.RootSchema, f.RootName = r.text("root_schema"), r.text("root_name")
+		known[id] = f
 	}
 	c.known = known
 	return nil

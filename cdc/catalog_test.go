@@ -31,9 +31,9 @@ func TestCatalog(t *testing.T) {
 	t.Cleanup(func() { c.Close(context.Background()) })
 	key := func(id uint32, want ...string) {
 		t.Helper()
-		got, err := c.Key(t.Context(), id, "public", "some")
-		if err != nil || !slices.Equal(got, want) {
-			t.Errorf("got %q, %v, want %q", got, err, want)
+		got, err := c.Facts(t.Context(), id, "public", "some")
+		if err != nil || !slices.Equal(got.Key, want) {
+			t.Errorf("got %q, %v, want %q", got.Key, err, want)
 		}
 	}
 	gone, later := oidOf(t, pg, "gone"), oidOf(t, pg, "later")
@@ -50,6 +50,14 @@ func TestCatalog(t *testing.T) {
 	// A connection that was lost in the meantime is not the reader's concern.
 	pg.Exec("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'pgwitness' AND datname = current_database()")
 	key(oidOf(t, pg, "plain"), "a", "Id z")
+
+	pg.Exec(`CREATE SCHEMA s; CREATE TABLE s.root (id int PRIMARY KEY) PARTITION BY RANGE (id);
+		CREATE TABLE middle PARTITION OF s.root FOR VALUES FROM (0) TO (9) PARTITION BY RANGE (id);
+		CREATE TABLE leaf PARTITION OF middle FOR VALUES FROM (0) TO (5)`)
+	leaf, err := c.Facts(t.Context(), oidOf(t, pg, "leaf"), "public", "leaf")
+	if err != nil || leaf.RootSchema != "s" || leaf.RootName != "root" {
+		t.Errorf("the partition belongs to %s.%s (%v), want s.root", leaf.RootSchema, leaf.RootName, err)
+	}
 }
 
 // A server that accepts connections and then says nothing holds nobody up.
@@ -62,7 +70,7 @@ func TestCatalogTimeout(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.DSN, cfg.CatalogTimeout = "postgres://u:sesame@"+l.Addr().String()+"/db?sslmode=disable", 100*time.Millisecond
 	begun := time.Now()
-	_, err = NewCatalog(cfg).Key(t.Context(), 1, "public", "t")
+	_, err = NewCatalog(cfg).Facts(t.Context(), 1, "public", "t")
 	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, audit.ErrNeedsHuman) {
 		t.Errorf("got %v, want that the time is over", err)
 	}

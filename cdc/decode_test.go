@@ -211,8 +211,8 @@ func TestRelationKey(t *testing.T) {
 
 type failingKeys struct{ err error }
 
-func (k failingKeys) Key(context.Context, uint32, string, string) ([]string, error) {
-	return nil, k.err
+func (k failingKeys) Facts(context.Context, uint32, string, string) (Facts, error) {
+	return Facts{}, k.err
 }
 
 // A catalog that does not answer is no reason to guess, and none to stop for

@@ -78,8 +78,8 @@ func msgLogical(transactional bool, lsn audit.LSN, prefix, content string) []byt
 // fixedKeys is a KeySource of tables by name.
 type fixedKeys map[string][]string
 
-func (k fixedKeys) Key(_ context.Context, _ uint32, schema, table string) ([]string, error) {
-	return k[schema+"."+table], nil
+func (k fixedKeys) Facts(_ context.Context, _ uint32, schema, table string) (Facts, error) {
+	return Facts{Key: k[schema+"."+table]}, nil
 }
 
 // orders is a table for tests: id and label, id in the identity.

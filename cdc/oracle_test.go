@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/test/harness"
 )
 
 // seeds is one message of every kind.
@@ -75,12 +78,12 @@ func compare(t *testing.T, d *decoder, m *message, frame []byte) {
 		want, got = oracleRelation(o), d.relations[o.RelationID]
 		ignore = cmpopts.IgnoreFields(audit.Relation{}, "Key")
 	case *pglogrepl.InsertMessage:
-		want, got = oracleRow(o.Tuple, 'N'), m.change.New
+		want, got = oracleRow(m, o.Tuple, 'N'), m.change.New
 	case *pglogrepl.UpdateMessage:
-		want = [2]audit.Tuple{oracleRow(o.OldTuple, o.OldTupleType), oracleRow(o.NewTuple, 'N')}
+		want = [2]audit.Tuple{oracleRow(m, o.OldTuple, o.OldTupleType), oracleRow(m, o.NewTuple, 'N')}
 		got = [2]audit.Tuple{m.change.Old, m.change.New}
 	case *pglogrepl.DeleteMessage:
-		want, got = oracleRow(o.OldTuple, o.OldTupleType), m.change.Old
+		want, got = oracleRow(m, o.OldTuple, o.OldTupleType), m.change.Old
 	case *pglogrepl.TruncateMessage:
 		ids := []uint32{}
 		for _, rel := range m.truncated {
@@ -120,18 +123,60 @@ func oracleRelation(o *pglogrepl.RelationMessage) *audit.Relation {
 	return rel
 }
 
-// oracleRow reads a tuple of a table whose only key column is its first.
-func oracleRow(o *pglogrepl.TupleData, mark uint8) audit.Tuple {
+// oracleRow is a tuple as pglogrepl reads it, with what PostgreSQL means by the
+// NULLs of a key.
+func oracleRow(m *message, o *pglogrepl.TupleData, mark uint8) audit.Tuple {
 	if o == nil {
 		return nil
 	}
 	t := audit.Tuple{}
 	for i, c := range o.Columns {
 		v := audit.Value{Kind: audit.ValueKind(c.DataType), Data: c.Data}
-		if mark == 'K' && i > 0 && v.Kind == audit.Null {
+		if mark == 'K' && !m.change.Relation.Columns[i].InIdentity && v.Kind == audit.Null {
 			v.Kind = audit.Absent
 		}
 		t = append(t, v)
 	}
 	return t
+}
+
+// What real servers write reads the same with pglogrepl, and whether it comes
+// from a walsender or, as here, from a query.
+func TestOracle(t *testing.T) {
+	for _, v := range harness.PostgresVersions(t) {
+		t.Run(v.String(), func(t *testing.T) {
+			pg := harness.PostgresServer(t, v.Major, nil)
+			pg.Exec(`CREATE TYPE mood AS ENUM ('sad', 'ok');
+				CREATE TABLE a (id int, k text, m mood, v text, PRIMARY KEY (k, id)); ALTER TABLE a ALTER v SET STORAGE EXTERNAL;
+				CREATE TABLE b (LIKE a INCLUDING ALL); ALTER TABLE b REPLICA IDENTITY FULL`)
+			tp := newTape(t, pg, "TABLE a, b")
+			for _, table := range []string{"a", "b"} {
+				pg.Exec(strings.ReplaceAll(`INSERT INTO $ SELECT i, 'k' || i, 'ok', repeat('x', i * 100) FROM generate_series(1, 50) i; UPDATE $ SET m = 'sad';
+					UPDATE $ SET k = k || 'ü' WHERE id < 20; UPDATE $ SET v = NULL WHERE id % 2 = 0; DELETE FROM $ WHERE id < 5`, "$", table))
+			}
+			pg.Exec("TRUNCATE a, b RESTART IDENTITY CASCADE; SELECT pg_logical_emit_message(true, 'p', 'c'); SELECT pg_logical_emit_message(false, 'p', '')")
+			rows, err := pg.Connect().Query(t.Context(), "SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL, 'proto_version', '1', 'publication_names', $1, 'messages', 'true')", tp.cfg.Slot)
+			if err != nil {
+				t.Fatal(err)
+			}
+			frames, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+			if err != nil {
+				t.Fatal(err)
+			}
+			d, kinds := newDecoder(fixedKeys{}), map[byte]bool{}
+			for _, f := range frames {
+				m, err := d.decode(t.Context(), 1, f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				compare(t, d, m, f)
+				kinds[f[0]] = true
+			}
+			for _, kind := range []byte("BCRYIUDTM") {
+				if !kinds[kind] {
+					t.Errorf("among %d messages there is none of type %q", len(frames), kind)
+				}
+			}
+		})
+	}
 }

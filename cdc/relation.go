@@ -8,14 +8,23 @@ import (
 	"github.com/pgwitness/pgwitness/audit"
 )
 
-// KeySource knows which columns name a row of a table.
+// KeySource knows what the log does not say of a table.
 type KeySource interface {
-	// Key returns the key columns of a table, in key order: those that the
-	// operator configured, else those of the primary key. None is the answer for
-	// a table without key and for one that is not known any more; then the
-	// columns of the replica identity are used. An error ends the connection:
-	// a key is never guessed because the catalog did not answer.
-	Key(ctx context.Context, relid uint32, schema, table string) ([]string, error)
+	// Facts returns the key of a table and the partitioned table above it. An
+	// error ends the connection: a key is never guessed because the catalog did
+	// not answer.
+	Facts(ctx context.Context, relid uint32, schema, table string) (Facts, error)
+}
+
+// Facts is what the catalog says of a table.
+type Facts struct {
+	// Key lists the columns of the primary key, in key order. It is empty for a
+	// table without one and for a table that is not known any more; then the
+	// columns of the replica identity are used.
+	Key []string
+	// RootSchema and RootName are the partitioned table at the top of the tree
+	// that the table is a partition in; empty for others.
+	RootSchema, RootName string
 }
 
 // relation reads a Relation message and puts the table in the place of what was
@@ -47,11 +56,12 @@ func (d *decoder) relation(ctx context.Context, c *cursor, lsn audit.LSN, frame 
 	if err := c.end(err); err != nil {
 		return undecodable("description of a table", lsn, frame, err)
 	}
-	key, err := d.keys.Key(ctx, rel.ID, rel.Schema, rel.Name)
+	facts, err := d.keys.Facts(ctx, rel.ID, rel.Schema, rel.Name)
 	if err != nil {
 		return fmt.Errorf("find key of %s.%s at %s: %w", rel.Schema, rel.Name, lsn, err)
 	}
-	rel.Key = keyColumns(rel, key)
+	rel.Key = keyColumns(rel, facts.Key)
+	rel.RootSchema, rel.RootName = facts.RootSchema, facts.RootName
 	if known := d.relations[rel.ID]; known == nil || !same(known, rel) {
 		d.relations[rel.ID] = rel
 	}
@@ -94,5 +104,6 @@ func keyColumns(rel *audit.Relation, names []string) []int {
 
 func same(a, b *audit.Relation) bool {
 	return a.Schema == b.Schema && a.Name == b.Name && a.Identity == b.Identity &&
+		a.RootSchema == b.RootSchema && a.RootName == b.RootName &&
 		slices.Equal(a.Columns, b.Columns) && slices.Equal(a.Key, b.Key)
 }

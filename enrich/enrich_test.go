@@ -316,6 +316,25 @@ func TestActions(t *testing.T) {
 	}
 }
 
+// A partition bears the name of its rows, and the rules, of the table it is a
+// part of.
+func TestPartitionsAreNamedAfterTheirRoot(t *testing.T) {
+	leaf := orders('f')
+	leaf.Name, leaf.RootSchema, leaf.RootName = "orders_2026_11", "public", "orders"
+	cfg := Config{
+		Tables:  []Table{{Schema: "public", Name: "orders", Resource: "order", Key: []string{"status"}}},
+		Actions: []ActionRule{{Name: "r", Table: "orders", Action: "adjust"}},
+	}
+	n := enrichOne(t, cfg, insertOrder(leaf))[0]
+	got := []string{n.ResourceType.String(), n.ResourceID.String(), n.Action.String(), n.TableName.String()}
+	if d := cmp.Diff([]string{"order", "new", "adjust", "orders_2026_11"}, got); d != "" {
+		t.Error(d)
+	}
+	if n := enrichOne(t, Config{}, insertOrder(leaf))[0]; n.ResourceType.String() != "orders" {
+		t.Errorf("without a configured name: %s", n.ResourceType)
+	}
+}
+
 func TestValidateReportsEveryProblem(t *testing.T) {
 	cfg := Config{
 		Actors:  []ActorRule{{Match: ActorMatch{Network: "10.0.0.0/99"}, Actor: Actor{Type: "robot"}}},

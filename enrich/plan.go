@@ -58,7 +58,7 @@ func (e *Enricher) plan(r *audit.Relation) *plan {
 }
 
 func newPlan(r *audit.Relation, rules *rules) *plan {
-	t := rules.tables[r.Schema+"."+r.Name]
+	t := rules.table(r)
 	p := &plan{
 		relation:     r,
 		resourceType: audit.T(resourceType(r, t)),
@@ -87,12 +87,31 @@ func newPlan(r *audit.Relation, rules *rules) *plan {
 	return p
 }
 
+// table is what the configuration says of r, or of the partitioned table that
+// it belongs to.
+func (rs *rules) table(r *audit.Relation) Table {
+	if t, ok := rs.tables[r.Schema+"."+r.Name]; ok || r.RootName == "" {
+		return t
+	}
+	return rs.tables[r.RootSchema+"."+r.RootName]
+}
+
+// names are what a rule may call r: with and without the schema, and likewise
+// the partitioned table that it belongs to.
+func names(r *audit.Relation) []string {
+	ns := []string{r.Schema + "." + r.Name, tableName(r.Schema, r.Name)}
+	if r.RootName != "" {
+		ns = append(ns, r.RootSchema+"."+r.RootName, tableName(r.RootSchema, r.RootName))
+	}
+	return ns
+}
+
 // chooseActions keeps the rules that can match this table, per operation.
 func (p *plan) chooseActions(rules *rules) {
-	name := tableName(p.relation)
+	called := names(p.relation)
 	for i := range rules.actions {
 		a := &rules.actions[i]
-		if !matches(a.table, name) && !matches(a.table, p.relation.Schema+"."+p.relation.Name) {
+		if !slices.ContainsFunc(called, func(name string) bool { return matches(a.table, name) }) {
 			continue
 		}
 		for op, text := range words.operation {
@@ -105,18 +124,21 @@ func (p *plan) chooseActions(rules *rules) {
 
 // tableName is the name of a table as people write it: without the schema if
 // that is public.
-func tableName(r *audit.Relation) string {
-	if r.Schema == "public" {
-		return r.Name
+func tableName(schema, name string) string {
+	if schema == "public" {
+		return name
 	}
-	return r.Schema + "." + r.Name
+	return schema + "." + name
 }
 
 func resourceType(r *audit.Relation, t Table) string {
 	if t.Resource != "" {
 		return t.Resource
 	}
-	return tableName(r)
+	if r.RootName != "" {
+		return tableName(r.RootSchema, r.RootName)
+	}
+	return tableName(r.Schema, r.Name)
 }
 
 // indexes finds the columns called names; one that the table does not have (any
@@ -160,7 +182,7 @@ func (p *plan) environment(c *audit.Change) map[string]any {
 	return map[string]any{
 		"old":       p.values(c.Old),
 		"new":       p.values(c.New),
-		"table":     tableName(p.relation),
+		"table":     tableName(p.relation.Schema, p.relation.Name),
 		"operation": c.Op.String(),
 	}
 }
