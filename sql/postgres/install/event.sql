@@ -1,0 +1,41 @@
+-- Records something that is not a change of a row: a login, an export, an
+-- approval. The caller's identity is taken as for a stamp; what the arguments
+-- say is his claim. With transactional => false it is written at once and
+-- survives a rollback. Unlike a stamp it raises when it cannot record, because
+-- the caller asked for nothing else.
+CREATE OR REPLACE FUNCTION pgwitness.event(
+    action        text,
+    resource_type text    DEFAULT NULL,
+    resource_id   text    DEFAULT NULL,
+    details       jsonb   DEFAULT NULL,
+    reason_code   text    DEFAULT NULL,
+    reason_note   text    DEFAULT NULL,
+    transactional boolean DEFAULT true
+) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path = pg_catalog, pg_temp
+AS $pgwitness$
+DECLARE
+    content bytea;
+BEGIN
+    IF action IS NULL OR action = '' THEN
+        RAISE EXCEPTION 'pgwitness.event: action is missing'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Say what happened: SELECT pgwitness.event(action => ''login_failed'')';
+    END IF;
+    content := pgwitness.message('E1', pg_trigger_depth(), NULL, concat(
+        ',"e":{"action":', to_json(action),
+        ',"resource_type":' || to_json(resource_type),
+        ',"resource_id":' || to_json(resource_id),
+        ',"details":' || details::text,
+        ',"reason_code":' || to_json(reason_code),
+        ',"reason_note":' || to_json(reason_note),
+        '},"at":', (extract(epoch FROM clock_timestamp()) * 1000000)::bigint));
+    IF content IS NULL THEN
+        RAISE EXCEPTION 'pgwitness.event: cannot be recorded'
+            USING HINT = 'Run: pgwitness check';
+    END IF;
+    PERFORM pg_logical_emit_message(coalesce(transactional, true), 'pgwitness', content);
+END
+$pgwitness$;
+REVOKE ALL ON FUNCTION pgwitness.event(text, text, text, jsonb, text, text, boolean) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION pgwitness.event(text, text, text, jsonb, text, text, boolean) TO PUBLIC;
