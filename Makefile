@@ -34,9 +34,17 @@ $(ENGINES) $(MATRIX): %/node_modules/.package-lock.json: %/package-lock.json %/p
 build: ## Build bin/pgwitness (no cgo)
 	CGO_ENABLED=0 go build -trimpath -ldflags '-X main.version=$(VERSION)' -o bin/pgwitness ./cmd/pgwitness
 
+.PHONY: demo
+demo: engines build ## Show everything: a shop under load, a tampering hand, and the proof
+	bin/pgwitness demo $(DEMO_FLAGS)
+
 .PHONY: test
 test: engines ## Run every test, with the race detector, against the real engines
 	go test $(TEST_FLAGS) $(PACKAGES)
+
+.PHONY: torture
+torture: engines ## Kill the sidecar 50 times and ClickHouse 10 times under load; nothing may be lost
+	PGWITNESS_TORTURE=50 go test -race -count=1 -timeout 30m -v -run Torture ./test
 
 .PHONY: test-matrix
 test-matrix: $(MATRIX) test ## Run every test, those over PostgreSQL versions on 14 to 18
