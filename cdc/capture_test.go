@@ -187,9 +187,12 @@ func casePartitionLeaf(t *testing.T, pg *harness.PG) {
 	pg.Exec(partitionTraffic)
 	txs := tp.want("insert part_old [1 1999 a]", "insert part_old [2 1998 b]", "insert part_new [c 2001 3]",
 		"delete part_old key[1 1999 -]", "insert part_new [a 2002 1]", "delete part_new key[- 2001 3]", "insert part_far [4 3001 d]")
-	for _, c := range txs[0].Changes { // (y, id), wherever the leaf has them
-		if rel := c.Relation; rel.Columns[rel.Key[0]].Name != "y" || rel.Columns[rel.Key[1]].Name != "id" {
-			t.Errorf("key of %s is columns %v", rel.Name, rel.Key)
+	for _, tx := range txs { // the key is (y, id), wherever the leaf has them
+		for _, c := range tx.Changes {
+			rel := c.Relation
+			if rel.Columns[rel.Key[0]].Name != "y" || rel.Columns[rel.Key[1]].Name != "id" || rel.RootSchema != "public" || rel.RootName != "part" {
+				t.Errorf("%s: key %v, root %s.%s", rel.Name, rel.Key, rel.RootSchema, rel.RootName)
+			}
 		}
 	}
 	pg.Exec("DROP TABLE part CASCADE")
@@ -199,8 +202,11 @@ func casePartitionRoot(t *testing.T, pg *harness.PG) {
 	pg.Exec(partitions)
 	tp := newTape(t, pg, "TABLE part WITH (publish_via_partition_root)").start()
 	pg.Exec(partitionTraffic)
-	tp.want("insert part [1 1999 a]", "insert part [2 1998 b]", "insert part [3 2001 c]",
+	txs := tp.want("insert part [1 1999 a]", "insert part [2 1998 b]", "insert part [3 2001 c]",
 		"delete part key[1 1999 -]", "insert part [1 2002 a]", "delete part key[3 2001 -]", "insert part [4 3001 d]")
+	if rel := txs[0].Changes[0].Relation; rel.RootName != "" || len(rel.Key) != 2 {
+		t.Errorf("key %v, root %s", rel.Key, rel.RootName)
+	}
 	pg.Exec("DROP TABLE part CASCADE")
 }
 

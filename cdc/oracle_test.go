@@ -155,7 +155,7 @@ func TestOracle(t *testing.T) {
 					UPDATE $ SET k = k || 'ü' WHERE id < 20; UPDATE $ SET v = NULL WHERE id % 2 = 0; DELETE FROM $ WHERE id < 5`, "$", table))
 			}
 			pg.Exec("TRUNCATE a, b RESTART IDENTITY CASCADE; SELECT pg_logical_emit_message(true, 'p', 'c'); SELECT pg_logical_emit_message(false, 'p', '')")
-			rows, err := pg.Connect().Query(t.Context(), "SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL, 'proto_version', '1', 'publication_names', $1, 'messages', 'true')", tp.cfg.Slot)
+			rows, err := pg.Connect().Query(t.Context(), "SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL, 'proto_version', '1', 'publication_names', $2, 'messages', 'true')", tp.cfg.Slot, tp.cfg.Publication)
 			if err != nil {
 				t.Fatal(err)
 			}
