@@ -85,9 +85,9 @@ func (c Config) Validate() error {
 		problems = append(problems, fmt.Errorf(key+": "+format, args...))
 	}
 	c = c.withDefaults()
-	for key, dsn := range map[string]string{"dsn": c.DSN, "sidecar_dsn": c.SidecarDSN} {
-		if _, err := pgconn.ParseConfig(dsn); err != nil {
-			add(key, "cannot be read; the form is postgres://user:password@host:5432/database, special characters percent-encoded")
+	for _, d := range []struct{ key, dsn string }{{"dsn", c.DSN}, {"sidecar_dsn", c.SidecarDSN}} {
+		if _, err := pgconn.ParseConfig(d.dsn); err != nil {
+			add(d.key, "cannot be read; the form is postgres://user:password@host:5432/database, special characters percent-encoded")
 		}
 	}
 	if !slotName(c.Slot) {

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pglogrepl"
@@ -295,4 +296,22 @@ func stampSize(t *testing.T, d *database) {
 		t.Errorf("ten further statements cost %d bytes", further)
 	}
 	t.Logf("a stamp with two claims costs %d bytes", stamp)
+}
+
+// stampInBackground: a subscription copies rows into an audited table; no
+// client and no query are there to be named.
+func stampInBackground(t *testing.T, d *database) {
+	far := newDatabase(t, d.server, d.major, d.name+"_far")
+	far.exec("CREATE TABLE feed (id int PRIMARY KEY); INSERT INTO feed VALUES (1), (2)", "CREATE PUBLICATION feed FOR TABLE feed",
+		"SELECT pg_create_logical_replication_slot('"+d.name+"_feed', 'pgoutput')")
+	d.stamped("CREATE TABLE feed (id int PRIMARY KEY)")
+	d.exec("CREATE SUBSCRIPTION " + d.name + "_feed CONNECTION " + literal(far.dsn) + " PUBLICATION feed WITH (create_slot = false)")
+	var lines []string
+	for deadline := time.Now().Add(time.Minute); len(lines) == 0; lines = d.log() { // two background workers start and copy
+		if time.Now().After(deadline) {
+			t.Fatal("the subscription copied nothing")
+		}
+	}
+	want(t, fields(lines, "d", "u", "h", "q", "qc"), "S1 "+d.name+" postgres <nil> <nil> <nil>", "insert feed", "insert feed")
+	d.exec("DROP SUBSCRIPTION " + d.name + "_feed")
 }

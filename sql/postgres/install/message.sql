@@ -62,8 +62,8 @@ BEGIN
         END IF;
 
         -- The client's query, only when it may hold a comment.
-        IF query NOT LIKE '%/*%' THEN
-            query := NULL;
+        IF query IS NULL OR query NOT LIKE '%/*%' THEN
+            query := NULL; -- a background worker has none at all
         ELSIF length(query) <= 8192 THEN
             query := concat(',"q":', to_json(query));
         ELSE
