@@ -78,6 +78,12 @@ type StreamConfig struct {
 	Tables []TableConfig `yaml:"tables"`
 	// Exclude takes tables out again that a pattern of Tables caught.
 	Exclude []string `yaml:"exclude"`
+	// HeartbeatInterval is how often an entry heartbeat proves that there was
+	// somebody to see changes. 0s: never. Default: 1m.
+	HeartbeatInterval *time.Duration `yaml:"heartbeat_interval"`
+	// WatchInterval is how often the publication is compared with what was
+	// recorded. Default: 1m.
+	WatchInterval time.Duration `yaml:"watch_interval"`
 	// Config holds the actor rules, action rules and vocabulary.
 	enrich.Config `yaml:",inline"`
 }
@@ -128,6 +134,11 @@ func (c *Config) fillStreams() {
 		if s.Postgres.Publication == "" {
 			s.Postgres.Publication = "pgwitness_" + s.Name
 		}
+		if s.HeartbeatInterval == nil {
+			minute := time.Minute
+			s.HeartbeatInterval = &minute
+		}
+		s.WatchInterval = cmp.Or(s.WatchInterval, time.Minute)
 		if s.BulkThreshold == 0 {
 			s.BulkThreshold = enrich.DefaultBulkThreshold
 		}
@@ -203,6 +214,12 @@ func (s StreamConfig) validate(at string, bad func(path, format string, args ...
 	}
 	if len(s.Tables) == 0 {
 		bad(at+".tables", "names no table")
+	}
+	if s.HeartbeatInterval != nil && *s.HeartbeatInterval != 0 && *s.HeartbeatInterval < 100*time.Millisecond {
+		bad(at+".heartbeat_interval", "%s is neither 0s nor at least 100ms", *s.HeartbeatInterval)
+	}
+	if s.WatchInterval < 100*time.Millisecond {
+		bad(at+".watch_interval", "%s is not at least 100ms", s.WatchInterval)
 	}
 	for j, t := range s.Tables {
 		path := fmt.Sprintf("%s.tables[%d]", at, j)

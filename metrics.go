@@ -24,6 +24,10 @@ type metrics struct {
 	lagBytes     *prometheus.GaugeVec
 	lagSeconds   *prometheus.GaugeVec
 	retained     *prometheus.GaugeVec
+	gaps         *prometheus.CounterVec
+	needsHuman   *prometheus.GaugeVec
+	standby      *prometheus.GaugeVec
+	heartbeatAt  *prometheus.GaugeVec
 	batchRows    *prometheus.HistogramVec
 	batchSeconds *prometheus.HistogramVec
 	delay        *prometheus.HistogramVec
@@ -53,12 +57,16 @@ func newMetrics() *metrics {
 		lagBytes:     gauge("lag_bytes", "Write-ahead log written and not yet acknowledged as stored."),
 		lagSeconds:   gauge("lag_seconds", "Age of the oldest change known to be not yet stored; 0 when none is."),
 		retained:     gauge("retained_wal_bytes", "Write-ahead log that the server keeps for the slot."),
+		gaps:         counter("gaps_total", "Gaps found by this process: a stream that stopped because changes are missing, or an edit of the publication that may have hidden some."),
+		needsHuman:   gauge("needs_human", "1 when the stream stopped for good because going on could lose or falsify history."),
+		standby:      gauge("standby", "1 while another sidecar has the stream, and this one waits to take over."),
+		heartbeatAt:  gauge("last_heartbeat_timestamp_seconds", "When the last heartbeat was written into the log of the audited database."),
 		batchRows:    histogram("batch_rows", "Entries per insert.", prometheus.ExponentialBuckets(1, 4, 9)),
 		batchSeconds: histogram("batch_seconds", "Seconds per insert.", prometheus.ExponentialBuckets(0.001, 2, 14)),
 		delay:        histogram("store_delay_seconds", "Seconds from the commit of the oldest entry of a batch until it was stored.", prometheus.ExponentialBuckets(0.01, 2, 16)),
 	}
 	m.registry.MustRegister(m.up, m.restarts, m.entries, m.attributed, m.bypassed, m.forged, m.ruleErrors,
-		m.headSequence, m.lagBytes, m.lagSeconds, m.retained, m.batchRows, m.batchSeconds, m.delay)
+		m.headSequence, m.lagBytes, m.lagSeconds, m.retained, m.gaps, m.needsHuman, m.standby, m.heartbeatAt, m.batchRows, m.batchSeconds, m.delay)
 	return m
 }
 

@@ -22,6 +22,9 @@ import (
 
 // Witness is the sidecar of one configuration.
 type Witness struct {
+	// Version of the program, for the entry that records a start.
+	Version string
+
 	cfg           Config
 	log           zerolog.Logger
 	metrics       *metrics

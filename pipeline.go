@@ -49,6 +49,7 @@ type pipeline struct {
 	enrich  *enrich.Enricher
 	metrics *metrics
 	log     zerolog.Logger
+	marks   marks
 }
 
 // reader is the source of transactions; see cdc.Reader.
@@ -129,6 +130,7 @@ func (p *pipeline) gatherAll(ctx context.Context, feeds <-chan audit.Feed, parce
 			before := p.enrich.Stats()
 			p.gather.add(&feed, time.Now())
 			p.metrics.enriched(p.stream, before, p.enrich.Stats())
+			p.marks.took(&feed)
 		case <-due:
 			p.gather.flush()
 		case <-ctx.Done():
@@ -212,6 +214,7 @@ func (p *pipeline) store(ctx context.Context, next parcel) error {
 	}
 	now := time.Now()
 	p.metrics.stored(p.stream, next.batch, now.Sub(began), now)
+	p.marks.entries.Store(next.batch.after.Size)
 	p.log.Debug().Int("rows", next.batch.rows).Uint64("size", next.batch.after.Size).
 		Dur("took", now.Sub(began)).Msg("batch stored")
 	return nil

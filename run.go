@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/cdc"
 )
 
 const (
@@ -73,8 +74,19 @@ func (w *Witness) supervise(ctx context.Context, s *stream) error {
 			w.states.set(s.cfg.Name, false, "stopped")
 			return nil
 		case errors.Is(err, audit.ErrNeedsHuman) || errors.Is(err, ErrConfig):
-			w.states.set(s.cfg.Name, false, err.Error())
+			w.states.set(s.cfg.Name, false, "stopped, a human must look: "+err.Error())
+			w.metrics.needsHuman.WithLabelValues(s.cfg.Name).Set(1)
+			// The error is returned when the last stream has ended, which may be
+			// days from now.
+			s.log.Error().Err(err).Str("hint", audit.Hint(err)).Msg("stream stopped for good")
 			return fmt.Errorf("stream %s: %w", s.cfg.Name, err)
+		case errors.Is(err, cdc.ErrSlotInUse):
+			// Somebody was quicker. Whoever reads the slot now, we are his standby.
+			w.states.set(s.cfg.Name, true, "standby: "+err.Error())
+			if !sleep(ctx, standbyPause) {
+				return nil
+			}
+			continue
 		}
 		w.states.set(s.cfg.Name, false, "retrying: "+err.Error())
 		w.metrics.restarts.WithLabelValues(s.cfg.Name).Inc()
@@ -82,11 +94,53 @@ func (w *Witness) supervise(ctx context.Context, s *stream) error {
 			backoff = firstBackoff
 		}
 		s.log.Warn().Err(err).Str("hint", audit.Hint(err)).Dur("retry_in", backoff).Msg("stream interrupted")
-		select {
-		case <-ctx.Done():
+		if !sleep(ctx, backoff) {
 			return nil
-		case <-time.After(backoff):
 		}
 		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// sleep waits; false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// takeOver returns once this process has the stream. Until then it is a hot
+// standby: it looks every second whether the one at work is gone, and writes
+// nothing, because what it does for the start would disturb that one's inserts.
+func (s *stream) takeOver(ctx context.Context) (*tenure, error) {
+	t, err := openTenure(ctx, s.cfg, s.log)
+	if err != nil {
+		return nil, err
+	}
+	standby := s.w.metrics.standby.WithLabelValues(s.cfg.Name)
+	defer standby.Set(0)
+	for waited := false; ; waited = true {
+		holder, err := t.take(ctx)
+		if err == nil && holder == 0 {
+			return t, nil
+		}
+		if err == nil && !waited {
+			s.log.Info().Int("pid", holder).Msg("standby: another sidecar has the stream")
+		}
+		if err == nil {
+			s.started = s.started && t.held // another one was at work in between
+			standby.Set(1)
+			s.w.states.set(s.cfg.Name, true, fmt.Sprintf("standby: the stream is in use by pid %d of the database", holder))
+			if sleep(ctx, standbyPause) {
+				continue
+			}
+			err = ctx.Err()
+		}
+		t.close()
+		return nil, err
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/pgwitness/pgwitness/cdc"
+	"github.com/pgwitness/pgwitness/sink"
 	"github.com/pgwitness/pgwitness/trail"
 )
 
@@ -13,16 +15,21 @@ import (
 type Status struct {
 	Stream     string    `json:"stream"`
 	Entries    uint64    `json:"entries"`
-	Newest     time.Time `json:"newest,omitzero"`   // commit time of the newest entry
-	Attributed float64   `json:"attributed"`        // share of row changes with a known actor, 0 to 1
-	Slot       string    `json:"slot"`              // name
-	Active     bool      `json:"active"`            // a sidecar reads the slot
-	WALStatus  string    `json:"wal_status"`        // reserved | extended | unreserved | lost
-	Saved      string    `json:"saved_position"`    // up to where the log is stored
-	Confirmed  string    `json:"confirmed_flush"`   // up to where the slot was acknowledged
-	LagBytes   uint64    `json:"lag_bytes"`         // written and not acknowledged
-	Retained   uint64    `json:"retained_bytes"`    // kept by the server for the slot
-	Problem    string    `json:"problem,omitempty"` // what could not be asked
+	Newest     time.Time `json:"newest,omitzero"`    // commit time of the newest entry
+	Attributed float64   `json:"attributed"`         // share of row changes with a known actor, 0 to 1
+	Slot       string    `json:"slot"`               // name
+	Active     bool      `json:"active"`             // a sidecar reads the slot
+	WALStatus  string    `json:"wal_status"`         // reserved | extended | unreserved | lost
+	Saved      string    `json:"saved_position"`     // up to where the log is stored
+	Confirmed  string    `json:"confirmed_flush"`    // up to where the slot was acknowledged
+	LagBytes   uint64    `json:"lag_bytes"`          // written and not acknowledged
+	Retained   uint64    `json:"retained_bytes"`     // kept by the server for the slot
+	Heartbeat  time.Time `json:"heartbeat,omitzero"` // newest heartbeat or start of the last day
+	Gaps       uint64    `json:"gaps"`               // declared by entries
+	Standbys   int       `json:"standbys"`           // sidecars that wait to take over
+	NeedsHuman bool      `json:"needs_human"`        // the stream cannot go on: changes are missing
+	Missing    string    `json:"missing,omitempty"`  // which, when NeedsHuman
+	Problem    string    `json:"problem,omitempty"`  // what could not be asked
 }
 
 // Status asks both databases how every stream stands. What cannot be asked is
@@ -39,13 +46,9 @@ func (w *Witness) Status(ctx context.Context) ([]Status, error) {
 		if err := st.askTrail(ctx, t); err != nil {
 			return nil, err
 		}
-		slot, saved, err := w.slotAndPosition(ctx, s)
-		if err != nil {
+		if err := st.askStream(ctx, w, s); err != nil {
 			st.Problem = err.Error()
 		}
-		st.Active, st.WALStatus = slot.ActivePID != 0, slot.WALStatus
-		st.Saved, st.Confirmed = saved.String(), slot.ConfirmedFlush.String()
-		st.LagBytes, st.Retained = slot.Lag(), slot.Retained()
 		list = append(list, st)
 	}
 	return list, nil
@@ -64,7 +67,67 @@ func (st *Status) askTrail(ctx context.Context, t *trail.Trail) error {
 		return err
 	}
 	st.Attributed = trail.Total(coverage).Share()
-	return nil
+	gaps, err := t.Counts(ctx, trail.Filter{Stream: st.Stream, Action: "gap", ResourceType: streamResource}, trail.ByAction)
+	if err != nil {
+		return err
+	}
+	for _, c := range gaps {
+		st.Gaps += c.Entries
+	}
+	signs := trail.Filter{Stream: st.Stream, ResourceType: streamResource, Since: time.Now().Add(-24 * time.Hour)}
+	beats, err := t.Counts(ctx, signs, trail.ByAction)
+	for _, c := range beats {
+		if c.Last.After(st.Heartbeat) && (c.Group[0] == "heartbeat" || c.Group[0] == "start") {
+			st.Heartbeat = c.Last
+		}
+	}
+	return err
+}
+
+// askStream compares the audited database with what was saved.
+func (st *Status) askStream(ctx context.Context, w *Witness, s StreamConfig) error {
+	reader := cdc.New(s.Postgres.Config, nil, w.log)
+	defer reader.Close(ctx)
+	server, err := w.cfg.ClickHouse.Reader()
+	if err != nil {
+		return err
+	}
+	k := sink.New(server, w.cfg.Sink, s.Name, w.log)
+	defer k.Close()
+	found, err := stand(ctx, k, reader)
+	if err != nil {
+		return err
+	}
+	slot := found.slot
+	st.Active, st.WALStatus = slot.ActivePID != 0, slot.WALStatus
+	st.Saved, st.Confirmed = found.saved.String(), slot.ConfirmedFlush.String()
+	st.LagBytes, st.Retained = slot.Lag(), slot.Retained()
+	t, err := openTenure(ctx, s, w.log)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	if err := t.rename(ctx); err != nil { // only looks: it is no standby
+		return err
+	}
+	if err := t.ask(ctx, "standbys.sql", []any{s.Name}, &st.Standbys); err != nil {
+		return err
+	}
+	if !found.begun && found.noSlot != nil {
+		return found.noSlot
+	}
+	missing, err := diagnose(ctx, reader, found)
+	if err != nil {
+		return err
+	}
+	p, err := t.readPublication(ctx, s.Postgres.Publication)
+	if err == nil && missing == nil && p == nil && found.begun {
+		missing = publicationLoss(s)
+	}
+	if missing != nil {
+		st.NeedsHuman, st.Missing = true, missing.cause+": "+missing.String()
+	}
+	return err
 }
 
 // WriteText renders the status for a person.
@@ -83,9 +146,22 @@ func (st Status) WriteText(w io.Writer) {
 	fmt.Fprintf(w, "  slot        %s (%s), %s\n", st.Slot, st.WALStatus, reader)
 	fmt.Fprintf(w, "  position    stored up to %s, acknowledged up to %s\n", st.Saved, st.Confirmed)
 	fmt.Fprintf(w, "  lag         %s; the server keeps %s of log for us\n", size(st.LagBytes), size(st.Retained))
+	fmt.Fprintf(w, "  heartbeat   %s; %d gaps declared; %d standby\n", age(st.Heartbeat, time.Now()), st.Gaps, st.Standbys)
+	if st.NeedsHuman {
+		fmt.Fprintf(w, "  STOPPED     %s\n", st.Missing)
+		fmt.Fprintf(w, "              %s\n", resumeHint(st.Stream))
+	}
 	if st.Problem != "" {
 		fmt.Fprintf(w, "  problem     %s\n", st.Problem)
 	}
+}
+
+// age tells how long ago the last sign of life was.
+func age(t, now time.Time) string {
+	if t.IsZero() {
+		return "none for a day"
+	}
+	return now.Sub(t).Round(time.Second).String() + " ago"
 }
 
 // size renders a number of bytes: 1.5 MiB.

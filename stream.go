@@ -1,6 +1,7 @@
 package pgwitness
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -24,13 +25,16 @@ import (
 	"github.com/pgwitness/pgwitness/store"
 )
 
-// stream is one audited database of a running sidecar.
+// stream is one audited database of a running sidecar. It belongs to the
+// goroutine of run, and within it to watch while the pipeline runs.
 type stream struct {
 	w   *Witness
 	cfg StreamConfig
 	log zerolog.Logger
 
 	catalog *cdc.Catalog // keeps what it knows from one life of the stream to the next
+	state   sink.State   // as it was saved last, or will be next
+	started bool         // the entry start is written for this tenure
 }
 
 func newStream(w *Witness, cfg StreamConfig) *stream {
@@ -40,71 +44,107 @@ func newStream(w *Witness, cfg StreamConfig) *stream {
 	}
 }
 
-// run takes the stream up and streams until ctx ends (nil) or something fails.
+// run waits until no other sidecar has the stream, takes it up, and streams
+// until ctx ends (nil) or something fails.
 func (s *stream) run(ctx context.Context) error {
+	t, err := s.takeOver(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.close()
 	server, err := s.w.cfg.ClickHouse.Writer()
 	if err != nil {
 		return err
 	}
 	k := sink.New(server, s.w.cfg.Sink, s.cfg.Name, s.log)
 	defer k.Close()
+	reader := cdc.New(s.cfg.Postgres.Config, s.catalog, s.log)
+	defer reader.Close(context.WithoutCancel(ctx))
 	defer s.catalog.Close(context.WithoutCancel(ctx))
-	p, reader, err := s.prepare(ctx, k)
+	p, err := s.prepare(ctx, k, reader)
 	if err != nil {
+		return err
+	}
+	if err := s.announce(ctx, t, k, reader); err != nil {
 		return err
 	}
 	s.w.metrics.up.WithLabelValues(s.cfg.Name).Set(1)
 	s.w.metrics.head(s.cfg.Name, p.gather.head)
 	s.w.states.set(s.cfg.Name, true, "streaming")
 	s.log.Info().Uint64("size", p.gather.head.Size).Str("slot", s.cfg.Postgres.Slot).Msg("streaming")
+	return s.live(ctx, p, &watcher{stream: s, tenure: t, sink: k, reader: reader, marks: &p.marks})
+}
 
-	watching, stop := context.WithCancel(ctx)
-	defer stop()
-	go s.watchLag(watching, reader)
-	return p.run(ctx)
+// live runs the pipeline, and beside it the watcher. When ctx ends the watcher
+// says goodbye before the pipeline drains; when one of the two fails the other
+// ends as well.
+func (s *stream) live(ctx context.Context, p *pipeline, w *watcher) error {
+	reading, stopReading := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopReading()
+	watching, stopWatching := context.WithCancel(ctx)
+	watched := make(chan error, 1)
+	go func() {
+		defer stopReading()
+		err := w.run(watching)
+		if err == nil && ctx.Err() != nil {
+			w.farewell()
+		}
+		watched <- err
+	}()
+	err := p.run(reading)
+	stopWatching()
+	if failed := <-watched; err == nil {
+		err = failed
+	}
+	return err
 }
 
 // prepare recovers the head and makes the pipeline that goes on from there.
 // Whatever does not fit together is refused.
-func (s *stream) prepare(ctx context.Context, k *sink.Sink) (*pipeline, *cdc.Reader, error) {
+func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader) (*pipeline, error) {
 	keys, err := s.secrets(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	reader := cdc.New(s.cfg.Postgres.Config, s.catalog, s.log)
-	slot, err := reader.Slot(ctx)
+	st, err := stand(ctx, k, reader)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	head, err := k.Recover(ctx)
+	if st.noSlot != nil && !st.begun {
+		return nil, st.noSlot
+	}
+	if st.head, err = k.Recover(ctx); err != nil {
+		return nil, err
+	}
+	genesis, err := s.genesis(ctx, k, st)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	genesis, err := s.genesis(ctx, k, slot, head)
+	if st.head.Size == 0 {
+		st.head = genesis.Head()
+	}
+	position, err := s.position(ctx, k, reader, st)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	if head.Size == 0 {
-		head = genesis.Head()
-	}
-	position, err := s.position(ctx, k, slot, head)
-	if err != nil {
-		return nil, nil, err
-	}
+	s.state = st.state
+	s.state.Timeline = st.slot.Timeline
 	reader.Acknowledge(position) // it refuses a slot that stands elsewhere
 	e, err := enrich.New(s.cfg.Name, s.enrichConfig(), keys.Stamp)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	gather := newGatherer(e, chain.New(keys.Stream, 0), s.w.cfg.Batch, st.head)
+	gather.stored = st.state.Covering(st.head)
 	return &pipeline{
 		stream:  s.cfg.Name,
 		reader:  reader,
 		sink:    k,
-		gather:  newGatherer(e, chain.New(keys.Stream, 0), s.w.cfg.Batch, head),
+		gather:  gather,
 		enrich:  e,
 		metrics: s.w.metrics,
 		log:     s.log,
-	}, reader, nil
+	}, nil
 }
 
 // secrets reads the stamp key and the stream secret from the audited database.
@@ -118,17 +158,13 @@ func (s *stream) secrets(ctx context.Context) (setup.Keys, error) {
 }
 
 // genesis returns the beginning of the chain, creating it at the first start.
-func (s *stream) genesis(ctx context.Context, k *sink.Sink, slot cdc.SlotState, head audit.Head) (chain.Genesis, error) {
-	stored, _, found, err := k.Genesis(ctx)
-	if err != nil {
-		return chain.Genesis{}, err
+func (s *stream) genesis(ctx context.Context, k *sink.Sink, st standing) (chain.Genesis, error) {
+	slot := st.slot
+	if st.begun {
+		return st.genesis, errors.Join(s.sameDatabase(st.genesis, slot), s.w.sameKey(st.genesis))
 	}
-	if found {
-		g := chain.Genesis(stored)
-		return g, s.sameDatabase(g, slot)
-	}
-	if head.Size > 0 {
-		return chain.Genesis{}, fmt.Errorf("there are %d entries and no genesis: %w", head.Size, audit.ErrNeedsHuman)
+	if st.head.Size > 0 {
+		return chain.Genesis{}, fmt.Errorf("there are %d entries and no genesis: %w", st.head.Size, audit.ErrNeedsHuman)
 	}
 	key, err := s.w.signingKey()
 	if err != nil {
@@ -159,36 +195,22 @@ func (s *stream) sameDatabase(g chain.Genesis, slot cdc.SlotState) error {
 
 // position is up to where the log is stored, as far as that was saved. It is
 // saved before every acknowledgement, so a slot that stands beyond it was moved
-// by somebody else, and changes are missing; the reader refuses that.
-func (s *stream) position(ctx context.Context, k *sink.Sink, slot cdc.SlotState, head audit.Head) (audit.LSN, error) {
-	saved, err := k.LastPosition(ctx)
+// by somebody else, and changes are missing: that, and every other sign of a
+// gap, is refused.
+func (s *stream) position(ctx context.Context, k *sink.Sink, reader *cdc.Reader, st standing) (audit.LSN, error) {
+	if st.saved == 0 && st.head.Size == 0 {
+		// The first start. A crash from here on finds the position saved.
+		return st.slot.ConfirmedFlush, k.SavePosition(ctx, st.slot.ConfirmedFlush)
+	}
+	l, err := diagnose(ctx, reader, st)
 	if err != nil {
 		return 0, err
 	}
-	if saved == 0 && head.Size == 0 {
-		// The first start. A crash from here on finds the position saved.
-		return slot.ConfirmedFlush, k.SavePosition(ctx, slot.ConfirmedFlush)
+	if l != nil {
+		s.w.metrics.gaps.WithLabelValues(s.cfg.Name).Inc()
+		return 0, l.err(s.cfg.Name)
 	}
-	return saved, nil
-}
-
-// watchLag keeps the metrics of lag until ctx ends.
-func (s *stream) watchLag(ctx context.Context, reader *cdc.Reader) {
-	tick := time.NewTicker(10 * time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		slot, err := reader.Slot(ctx)
-		if err != nil {
-			continue // the reader will notice, and tell
-		}
-		s.w.metrics.lagBytes.WithLabelValues(s.cfg.Name).Set(float64(slot.Lag()))
-		s.w.metrics.retained.WithLabelValues(s.cfg.Name).Set(float64(slot.Retained()))
-	}
+	return st.saved, nil
 }
 
 // enrichConfig is the configuration of enrich with the named tables.
@@ -202,10 +224,31 @@ func (s *stream) enrichConfig() enrich.Config {
 	return cfg
 }
 
+// sameKey refuses to write a chain with another signing key than the one that
+// its genesis names: a standby needs a copy of the first sidecar's.
+func (w *Witness) sameKey(g chain.Genesis) error {
+	file := filepath.Join(w.cfg.StateDir, signingKeyFile)
+	hint := "copy " + signingKeyFile + " from the state folder of the sidecar that began the chain to " + w.cfg.StateDir
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return audit.WithHint(fmt.Errorf("the chain has a signing key, and %s does not exist: %w", file, audit.ErrNeedsHuman), hint)
+	}
+	key, err := w.signingKey()
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(key.Public().(ed25519.PublicKey), g.LogPublicKey) {
+		return audit.WithHint(fmt.Errorf("%s is not the signing key of this chain: %w", file, audit.ErrNeedsHuman), hint)
+	}
+	return nil
+}
+
+// signingKeyFile lies in the state folder.
+const signingKeyFile = "signing.key"
+
 // signingKey reads the Ed25519 key that checkpoints will be signed with,
 // making it at the first start. It never leaves the state folder.
 func (w *Witness) signingKey() (ed25519.PrivateKey, error) {
-	file := filepath.Join(w.cfg.StateDir, "signing.key")
+	file := filepath.Join(w.cfg.StateDir, signingKeyFile)
 	seed, err := os.ReadFile(file)
 	if err == nil && len(seed) == ed25519.SeedSize {
 		return ed25519.NewKeyFromSeed(seed), nil

@@ -88,7 +88,7 @@ func Actions() []string {
 		"approve", "reject", "archive", "restore", "refund", "adjust", "export", "cancel",
 		"login", "logout", "login_failed", "read", "mfa_challenge", "api_call", "key_rotated",
 		"grant", "revoke", "role_change", "price_change", "erase",
-		"refused", "forged_context", "gap", "heartbeat", "start", "stop", "ddl",
+		"refused", "forged_context", "gap", "heartbeat", "start", "stop", "publication_changed", "ddl",
 	}
 }
 

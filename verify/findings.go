@@ -21,6 +21,7 @@ const (
 type findings struct {
 	integrity, completeness list
 	suspects                []audit.Entry // whose columns do not give their hash
+	gaps                    []Gap         // that entries declare
 }
 
 // list is the first findings of a verdict, in order, and the number of all.
@@ -131,6 +132,7 @@ func (f *findings) merge(next *findings) {
 	f.integrity.merge(next.integrity)
 	f.completeness.merge(next.completeness)
 	f.suspects = append(f.suspects, next.suspects[:min(len(next.suspects), maxSuspects-len(f.suspects))]...)
+	f.gaps = append(f.gaps, next.gaps[:min(len(next.gaps), maxGaps-len(f.gaps))]...)
 }
 
 // merge appends l's followers; a missing range that goes on across the border

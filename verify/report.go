@@ -78,6 +78,7 @@ type Report struct {
 	Newest   time.Time     `json:"newest,omitzero"`    // commit time of the highest sequence
 	Elapsed  time.Duration `json:"elapsed_ns"`
 	Verdicts []Verdict     `json:"verdicts"`
+	Gaps     []Gap         `json:"gaps,omitempty"` // that entries declare, at most 1000
 }
 
 // Verdict returns the verdict of that name; the zero Verdict for a name that
@@ -142,6 +143,11 @@ func (r *Report) WriteText(w io.Writer) error {
 	fmt.Fprintf(&b, "head   %s\n", r.Head)
 	for _, v := range r.Verdicts {
 		v.writeText(&b)
+		if v.Name == Completeness {
+			for i := range r.Gaps {
+				r.Gaps[i].writeText(&b)
+			}
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -146,6 +146,8 @@ func (r *run) report() Report {
 		}
 	}
 	found.nameSwaps()
+	found.excuse()
+	report.Gaps = found.gaps
 	if head != nil {
 		report.setHead(head)
 	} else if r.geneses == 1 {

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -38,6 +39,9 @@ func (r *run) completeness(found *findings, head *seen) Verdict {
 		v.Findings = append(v.Findings, f)
 	}
 	v.settle()
+	if note := gapNote(found.gaps); note != "" {
+		v.Reason = strings.TrimSuffix(note+"; "+v.Reason, "; ")
+	}
 	return v
 }
 

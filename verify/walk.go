@@ -100,8 +100,13 @@ func (w *walker) look(e *audit.Entry) seen {
 	}
 	s.computed = link(s.prev, s.content)
 	s.idWrong = e.ID != audit.EntryID(e.Stream, e.Timestamp, s.position)
-	if !s.sound() && w.inside(e.Sequence) {
+	if !w.inside(e.Sequence) {
+		return s
+	}
+	if !s.sound() {
 		w.found.suspect(e)
+	} else if declares(e) {
+		w.found.declared(e)
 	}
 	return s
 }

@@ -96,6 +96,26 @@ func (c *runCmd) Run(ctx context.Context, e *env) error {
 	return w.Run(ctx)
 }
 
+type resumeCmd struct {
+	Stream    string `help:"Stream; every one that needs it if not given."`
+	AcceptGap bool   `help:"Record the gap and go on behind it. Without it, only say what is missing."`
+	Reason    string `help:"Why changes are missing; becomes part of the entry."`
+	Operator  string `help:"Who accepts the gap, such as an e-mail address; the user of the operating system if not given."`
+	FromNow   bool   `help:"Give up what the slot still holds, for a log that cannot be decoded."`
+}
+
+func (c *resumeCmd) Run(ctx context.Context, e *env) error {
+	if c.FromNow && c.Stream == "" {
+		return audit.WithHint(fmt.Errorf("%w: --from-now without --stream", errUsage), "name the one stream whose log is to be given up")
+	}
+	w, err := e.witness()
+	if err != nil {
+		return err
+	}
+	o := pgwitness.ResumeOptions{Stream: c.Stream, Accept: c.AcceptGap, FromNow: c.FromNow, Reason: c.Reason, Operator: c.Operator}
+	return w.Resume(ctx, o, e.stdout)
+}
+
 type healthCmd struct{}
 
 func (c *healthCmd) Run(ctx context.Context, e *env) error {
@@ -118,12 +138,21 @@ func (c *statusCmd) Run(ctx context.Context, e *env) error {
 		return err
 	}
 	if c.JSON {
-		return printJSON(e.stdout, statuses)
+		err = printJSON(e.stdout, statuses)
 	}
+	code := exitOK
 	for _, s := range statuses {
-		s.WriteText(e.stdout)
+		if !c.JSON {
+			s.WriteText(e.stdout)
+		}
+		if s.NeedsHuman {
+			code = exitNeedsHuman
+		}
 	}
-	return nil
+	if err == nil && code != exitOK {
+		return silentError{code}
+	}
+	return err
 }
 
 type configCmd struct {

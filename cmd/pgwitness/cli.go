@@ -20,6 +20,7 @@ type cli struct {
 	Setup    setupCmd    `cmd:"" help:"Install publication, triggers and slot in PostgreSQL, the schema in ClickHouse. Idempotent."`
 	Teardown teardownCmd `cmd:"" help:"Take all of that out of PostgreSQL again. The trail stays."`
 	Run      runCmd      `cmd:"" help:"Run the sidecar."`
+	Resume   resumeCmd   `cmd:"" help:"Record what was not seen, after a slot was lost or a server set back, and let the stream go on."`
 	Status   statusCmd   `cmd:"" help:"Lag, head, coverage, slot."`
 	Trail    trailCmd    `cmd:"" help:"Who changed what, in sentences."`
 	State    stateCmd    `cmd:"" help:"What a row was at a moment."`

@@ -130,5 +130,7 @@ func (e *env) witness() (*pgwitness.Witness, error) {
 	if err != nil {
 		return nil, err
 	}
-	return pgwitness.New(cfg, logger(cfg.Log, e.stderr)), nil
+	w := pgwitness.New(cfg, logger(cfg.Log, e.stderr))
+	w.Version = versionText()
+	return w, nil
 }
