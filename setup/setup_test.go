@@ -53,6 +53,7 @@ func TestServers(t *testing.T) {
 		{"stamp in other encodings", otherEncodings},
 		{"keys stay secret", keysStaySecret},
 		{"events", events},
+		{"events that are reserved", reservedEvents},
 	}
 	for _, version := range harness.PostgresVersions(t) {
 		t.Run(version.String(), func(t *testing.T) {

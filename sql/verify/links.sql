@@ -11,7 +11,8 @@
 --   missing        sequences that do not exist, as pairs (first, last)
 --   duplicates     sequences that exist more than once
 --   out_of_order   the position in the write-ahead log (commit_lsn, ordinal)
---                  does not lie behind that of the preceding entry
+--                  does not lie behind that of the preceding entry, and no entry
+--                  with the action gap declares that the log begins anew there
 --   ordinal_holes  the ordinal does not continue that of the preceding entry of
 --                  the same transaction, or does not begin with 0: a change was
 --                  left out before the chain was sealed
@@ -44,6 +45,13 @@ WITH
         FROM genesis
         WHERE stream = {stream:String}
     ),
+    declared AS -- sequences at which the log may begin anew
+    (
+        SELECT JSONExtractUInt(assumeNotNull(new_values), 'after_sequence') + 1 AS sequence
+        FROM audit_logs
+        WHERE stream = {stream:String} AND action = 'gap' AND operation = 'event' AND resource_type = 'pgwitness.stream'
+          AND JSONHas(assumeNotNull(new_values), 'after_sequence')
+    ),
     neighbours AS
     (
         SELECT
@@ -75,7 +83,8 @@ WITH
             NOT is_first AND sequence = sequence_before    AS duplicate,
             is_first AND sequence > 0
                 OR NOT is_first AND sequence > sequence_before + 1 AS missing_before,
-            follows AND (commit_lsn, ordinal) <= (commit_lsn_before, ordinal_before) AS out_of_order,
+            follows AND (commit_lsn, ordinal) <= (commit_lsn_before, ordinal_before)
+                AND sequence NOT IN (SELECT sequence FROM declared) AS out_of_order,
             multiIf(
                 sequence = 0, ordinal != 0,
                 follows,      ordinal != if(same_transaction, ordinal_before + 1, 0),

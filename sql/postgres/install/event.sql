@@ -22,6 +22,13 @@ BEGIN
         RAISE EXCEPTION 'pgwitness.event: action is missing'
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Say what happened: SELECT pgwitness.event(action => ''login_failed'')';
     END IF;
+    -- What pgwitness says of itself excuses what is missing, so nobody else may say
+    -- it: only who can read the keys, and could forge a stamp anyway.
+    IF action IN ('start', 'stop', 'heartbeat', 'gap', 'publication_changed')
+       AND NOT has_table_privilege(session_user, 'pgwitness.secret', 'SELECT') THEN
+        RAISE EXCEPTION 'pgwitness.event: the action % is reserved', action
+            USING ERRCODE = 'insufficient_privilege', HINT = 'Choose another word for what happened.';
+    END IF;
     content := pgwitness.message('E1', pg_trigger_depth(), NULL, concat(
         ',"e":{"action":', to_json(action),
         ',"resource_type":' || to_json(resource_type),

@@ -1,0 +1,25 @@
+package setup
+
+import (
+	"context"
+	"strings"
+	"testing"
+)
+
+// What excuses a hole in the trail can be said by nobody but the sidecar and the
+// owner of the keys.
+func reservedEvents(t *testing.T, d *database) {
+	d.stamped("CREATE ROLE app_" + d.name)
+	conn := d.connect(d.dsn)
+	d.execOn(conn, "SELECT pgwitness.event('gap')", "SET SESSION AUTHORIZATION app_"+d.name, "SELECT pgwitness.event('export')")
+	for _, action := range []string{"start", "stop", "heartbeat", "gap", "publication_changed"} {
+		_, err := conn.Exec(context.Background(), "SELECT pgwitness.event($1)", action)
+		if err == nil || !strings.Contains(err.Error(), "42501") {
+			t.Errorf("an application says %s: %v", action, err)
+		}
+	}
+	if got := strings.Join(fields(d.log(), "u"), ", "); got != "E1 postgres, E1 app_"+d.name {
+		t.Errorf("the log has %s", got)
+	}
+	d.exec("DROP ROLE app_" + d.name)
+}
