@@ -75,7 +75,7 @@ func start(ctx context.Context, conn *pgconn.PgConn, cfg Config, acked audit.LSN
 	case acked != 0 && slot.ConfirmedFlush > acked:
 		return found, audit.WithHint(fmt.Errorf("start replication from slot %s: it stands at %s, beyond %s, the last position that is stored: %w",
 			cfg.Slot, slot.ConfirmedFlush, acked, ErrSlotLost),
-			"somebody advanced the slot or made it anew, and the changes in between were not captured: see pgwitness status")
+			"somebody advanced the slot or made it anew, and the changes in between were not captured: pgwitness resume records the gap")
 	}
 	from := pglogrepl.LSN(max(acked, slot.ConfirmedFlush))
 	options := pglogrepl.StartReplicationOptions{Mode: pglogrepl.LogicalReplication, PluginArgs: []string{

@@ -142,10 +142,10 @@ func inUse(err error) error {
 
 func slotLost(err error) error {
 	return audit.WithHint(fmt.Errorf("%w: %w", err, ErrSlotLost),
-		"on a first start run: pgwitness setup. Otherwise the changes since the last stored entry may be gone: see pgwitness status")
+		"on a first start run: pgwitness setup. Otherwise the changes since the last stored entry may be gone: pgwitness resume says which, and records the gap")
 }
 
 func publicationMissing(err error) error {
 	return audit.WithHint(fmt.Errorf("%w: %w", err, audit.ErrNeedsHuman),
-		"a publication counts from the point in the log where it was created. On a first start run: pgwitness setup. Otherwise changes went unpublished: see pgwitness status")
+		"a publication counts from the point in the log where it was created. On a first start run: pgwitness setup. Otherwise changes went unpublished: pgwitness resume records the gap; with --from-now, where the log can no longer be decoded")
 }
