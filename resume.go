@@ -55,8 +55,7 @@ func (w *Witness) Resume(ctx context.Context, o ResumeOptions, out io.Writer) er
 	if o.Operator == "" {
 		o.Operator = osUser()
 	}
-	streams, err := w.streamsNamed(o.Stream)
-	if err != nil {
+	if _, err := w.streamsNamed(o.Stream); err != nil {
 		return err
 	}
 	release, err := w.attach(ctx)
@@ -65,7 +64,8 @@ func (w *Witness) Resume(ctx context.Context, o ResumeOptions, out io.Writer) er
 	}
 	defer release()
 	// What attach found out about embedded engines stands in the configuration.
-	if streams, err = w.streamsNamed(o.Stream); err != nil {
+	streams, err := w.streamsNamed(o.Stream)
+	if err != nil {
 		return err
 	}
 	var errs []error

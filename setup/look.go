@@ -159,7 +159,7 @@ func (v *view) read(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	v.server = *s
-	v.clock = time.UnixMicro(s.ClockUS).Sub(time.Now())
+	v.clock = time.Until(time.UnixMicro(s.ClockUS))
 	o, err := one[objects](ctx, tx, "check/objects.sql", v.sidecar)
 	if err != nil {
 		return err
