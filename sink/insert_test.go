@@ -284,7 +284,7 @@ func TestOneInsertIsOnePart(t *testing.T) {
 	tr := newTrail(t)
 	tr.Exec("SYSTEM STOP MERGES " + tr.Database + ".audit_logs")
 	s := tr.sink()
-	insert(t, s, insert(t, s, genesis(), 1), 120_000)
+	insert(t, s, insert(t, s, genesis(), 1), 70_000)
 	parts := tr.Value("SELECT count() FROM system.parts WHERE database = '" + tr.Database + "' AND table = 'audit_logs'")
 	if parts != "2" {
 		t.Errorf("two inserts made %s parts", parts)
