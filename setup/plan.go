@@ -86,10 +86,10 @@ func Prepare(ctx context.Context, cfg Config) (*Plan, error) {
 // triggers, the replica identity before the publication, the publication before
 // the slot.
 func (v *view) plan() (*Plan, error) {
-	if err := v.obstacle(); err != nil {
+	if err := v.missingTable(); err != nil {
 		return nil, err
 	}
-	if err := v.missingTable(); err != nil {
+	if err := v.obstacle(); err != nil {
 		return nil, err
 	}
 	p := &planner{view: v}
