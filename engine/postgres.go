@@ -243,8 +243,12 @@ func (p *Postgres) PID() int {
 	return p.child.pid
 }
 
-// PostgresVersion asks the programs in binDir for their version, such as 15.18.
+// PostgresVersion asks the programs in binDir for their version, such as 15.18. Those of a fresh npm
+// package find their libraries only once its links are restored.
 func PostgresVersion(ctx context.Context, binDir string) (string, error) {
+	if err := restoreLinks(binDir); err != nil && !errors.Is(err, os.ErrPermission) {
+		return "", err
+	}
 	return versionOf(exec.CommandContext(ctx, filepath.Join(binDir, "postgres"), "--version"))
 }
 
