@@ -22,7 +22,9 @@ func hostileSearchPath(t *testing.T, d *database) {
 			$$ BEGIN INSERT INTO evil.caught VALUES (pg_catalog.textcat('%[1]s as ', current_user::pg_catalog.text)); RETURN %[4]s; END $$;`, name, arguments, returns, value)
 	}
 	d.exec(
-		trap("concat_ws", "VARIADIC text[]", "text", "'x'"), trap("concat", "VARIADIC text[]", "text", "'x'"),
+		trap("concat_ws", "VARIADIC text[]", "text", "'x'"),
+		// The very types that the stamp calls it with, which goes before VARIADIC "any".
+		trap("concat_ws", "text, xid8, integer, text, text, text, bigint, text"+strings.Repeat(", text", 13), "text", "'x'"), trap("concat", "VARIADIC text[]", "text", "'x'"),
 		trap("current_setting", "text, boolean", "text", "'x'"), trap("set_config", "text, text, boolean", "text", "'x'"),
 		trap("sha256", "bytea", "bytea", "'x'::bytea"), trap("to_json", "text", "json", "'1'"), trap("texteq", "text, text", "boolean", "true"),
 		trap("current_query", "", "text", "'x'"), trap("substr", "text, integer", "text", "'x'"), trap("length", "text", "integer", "1"),
@@ -149,12 +151,13 @@ func keysStaySecret(t *testing.T, d *database) {
 	if !strings.Contains(printed.String(), "PLANNEDSTMT") {
 		t.Fatal("no plans were printed: the test is blind")
 	}
+	dump := strings.Join(strings.Fields(printed.String()), " ") // lines are broken anywhere
 	for _, pad := range []string{"ipad", "opad"} {
 		key, err := hex.DecodeString(d.value("SELECT encode(" + pad + ", 'hex') FROM pgwitness.secret"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(printed.String(), datum(key[:16])) {
+		if strings.Contains(dump, datum(key[:16])) {
 			t.Errorf("%s was printed with a plan", pad)
 		}
 	}

@@ -21,5 +21,10 @@ func reservedEvents(t *testing.T, d *database) {
 	if got := strings.Join(fields(d.log(), "u"), ", "); got != "E1 postgres, E1 app_"+d.name {
 		t.Errorf("the log has %s", got)
 	}
+	// Whoever reads all tables reads the keys no more for that.
+	d.exec("GRANT pg_read_all_data TO app_" + d.name)
+	if _, err := conn.Exec(context.Background(), "SELECT pgwitness.event('gap')"); err == nil || !strings.Contains(err.Error(), "42501") {
+		t.Errorf("a member of pg_read_all_data says gap: %v", err)
+	}
 	d.exec("DROP ROLE app_" + d.name)
 }

@@ -157,6 +157,10 @@ func stampOncePerContext(t *testing.T, d *database) {
 			t.Errorf("a claim where there is none: %s", line)
 		}
 	}
+	// And nothing is left in the session, which a pooler may hand to somebody else.
+	if got := d.value("SELECT current_setting('pgwitness.stamped', true)"); got != "" {
+		t.Errorf("after the transaction %q is set", got)
+	}
 	// A value that a client keeps from another transaction is no excuse.
 	d.exec("BEGIN", "UPDATE orders SET note = '5' WHERE id = 1", "SELECT set_config('pgwitness.stamped', current_setting('pgwitness.stamped'), false)", "COMMIT",
 		"UPDATE orders SET note = '6' WHERE id = 1", "RESET pgwitness.stamped")

@@ -17,7 +17,7 @@ SELECT n.oid IS NOT NULL                                                    AS s
                 OR has_table_privilege(current_user, secret.oid, 'SELECT')
                    AND EXISTS (SELECT FROM pg_catalog.pg_policy AS p
                                 WHERE p.polrelid = secret.oid
-                                  AND current_user::regrole::oid = ANY (p.polroles)),
+                                  AND (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user) = ANY (p.polroles)),
                 false)                                                      AS may_read_secret,
        ARRAY(SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END
                FROM aclexplode(secret.relacl) AS a

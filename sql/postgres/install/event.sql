@@ -25,7 +25,11 @@ BEGIN
     -- What pgwitness says of itself excuses what is missing, so nobody else may say
     -- it: only who can read the keys, and could forge a stamp anyway.
     IF action IN ('start', 'stop', 'heartbeat', 'gap', 'publication_changed')
-       AND NOT has_table_privilege(session_user, 'pgwitness.secret', 'SELECT') THEN
+       AND NOT EXISTS (SELECT FROM pg_class AS c
+                        WHERE c.oid = 'pgwitness.secret'::regclass
+                          AND (pg_has_role(session_user, c.relowner, 'USAGE') OR
+                               EXISTS (SELECT FROM pg_policy AS p
+                                        WHERE p.polrelid = c.oid AND (SELECT r.oid FROM pg_roles AS r WHERE r.rolname = session_user) = ANY (p.polroles)))) THEN
         RAISE EXCEPTION 'pgwitness.event: the action % is reserved', action
             USING ERRCODE = 'insufficient_privilege', HINT = 'Choose another word for what happened.';
     END IF;
