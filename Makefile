@@ -46,6 +46,10 @@ test: engines ## Run every test, with the race detector, against the real engine
 torture: engines ## Kill the sidecar 50 times and ClickHouse 10 times under load; nothing may be lost
 	PGWITNESS_TORTURE=50 go test -race -count=1 -timeout 30m -v -run Torture ./test
 
+.PHONY: test-huge
+test-huge: engines ## One transaction of 5 million rows; the sidecar must stay below 256 MiB
+	PGWITNESS_HUGE_ROWS=5000000 go test -count=1 -timeout 60m -v -run huge_transaction ./test
+
 .PHONY: test-matrix
 test-matrix: $(MATRIX) test ## Run every test, those over PostgreSQL versions on 14 to 18
 

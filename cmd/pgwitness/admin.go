@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"runtime/debug"
 
 	"github.com/alecthomas/kong"
 
@@ -89,6 +91,9 @@ func (c *runCmd) Run(ctx context.Context, e *env) error {
 	w, err := e.witness()
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(w.MemoryGoal())
 	}
 	if c.Setup {
 		return w.SetupAndRun(ctx, e.stdout)

@@ -2,12 +2,14 @@ package harness
 
 import (
 	"crypto/sha256"
+	"debug/buildinfo"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"testing"
 )
@@ -35,6 +37,31 @@ func Binary(t testing.TB) string {
 		shared.binary = path
 	}
 	return shared.binary
+}
+
+// PlainBinary is Binary without the race detector, for tests of the program's own size and speed: with
+// the detector it takes several times the memory.
+func PlainBinary(t testing.TB) string {
+	t.Helper()
+	path := Binary(t)
+	if !hasRaceDetector(t, path) {
+		return path
+	}
+	shared.Lock()
+	defer shared.Unlock()
+	if shared.plain == "" {
+		shared.plain = filepath.Join(serverFolder(t, "bin"), "pgwitness-plain")
+		goBuild(t, nil, "build", "-o", shared.plain, "./cmd/pgwitness")
+	}
+	return shared.plain
+}
+
+// hasRaceDetector reads how a program was built.
+func hasRaceDetector(t testing.TB, path string) bool {
+	t.Helper()
+	info, err := buildinfo.ReadFile(path)
+	check(t, "read how "+path+" was built", err)
+	return slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // ClickHouseServerBinary returns the path of chserver. It is built once for all test binaries, under a

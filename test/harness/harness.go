@@ -47,6 +47,7 @@ var shared struct {
 	postgres   *engine.Postgres
 	clickhouse *engine.ClickHouse
 	binary     string            // of cmd/pgwitness
+	plain      string            // likewise, without race detector
 	templates  map[string]string // folders with fresh PostgreSQL data by the programs' folder
 }
 
