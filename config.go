@@ -12,6 +12,7 @@ import (
 	"github.com/pgwitness/pgwitness/cdc"
 	"github.com/pgwitness/pgwitness/enrich"
 	"github.com/pgwitness/pgwitness/sink"
+	"github.com/pgwitness/pgwitness/spool"
 	"github.com/pgwitness/pgwitness/store"
 )
 
@@ -33,6 +34,8 @@ type Config struct {
 	ClickHouse store.Config `yaml:"clickhouse"`
 	// Sink says how patient the sidecar is with ClickHouse.
 	Sink sink.Config `yaml:"sink"`
+	// Spool says what happens while ClickHouse is away for long.
+	Spool spool.Config `yaml:"spool"`
 	// Batch says how entries are gathered before they are stored.
 	Batch BatchConfig `yaml:"batch"`
 	// Streams are the audited databases: one slot and one chain each.
@@ -119,6 +122,7 @@ func DefaultConfig() Config {
 		HTTP:       HTTPConfig{Listen: "127.0.0.1:9187"},
 		ClickHouse: store.DefaultConfig(),
 		Sink:       sink.DefaultConfig(),
+		Spool:      spool.DefaultConfig(),
 		Batch:      BatchConfig{Window: 500 * time.Millisecond, Rows: 20000, Bytes: 16 << 20},
 	}
 }
@@ -193,6 +197,7 @@ func (c Config) Validate() error {
 	}
 	problems = append(problems, unjoin(c.ClickHouse.Validate())...)
 	problems = append(problems, unjoin(c.Sink.Validate())...)
+	problems = append(problems, unjoin(c.Spool.Validate())...)
 	if len(c.Streams) == 0 {
 		bad("streams", "names no database to audit")
 	}

@@ -32,7 +32,11 @@ type loss struct {
 
 // err is what a stream stops with.
 func (l *loss) err(stream string) error {
-	return audit.WithHint(fmt.Errorf("%s: %s: %w", l.cause, l, audit.ErrNeedsHuman), resumeHint(stream))
+	hint := resumeHint(stream)
+	if l.cause == slotAdvanced {
+		hint = spoolHint + hint
+	}
+	return audit.WithHint(fmt.Errorf("%s: %s: %w", l.cause, l, audit.ErrNeedsHuman), hint)
 }
 
 // String tells the loss in one sentence.
@@ -42,6 +46,10 @@ func (l *loss) String() string {
 	}
 	return fmt.Sprintf("%s; stored up to %s", l.what, l.from)
 }
+
+// spoolHint is the harmless reason for which a slot stands beyond what is
+// stored: then nothing is missing, and a gap must not be declared.
+const spoolHint = "if a sidecar with another state_dir has spooled entries of this stream, start that one, or copy its folder spool here: they are not lost. Else "
 
 // resumeHint is the way out of a loss.
 func resumeHint(stream string) string {

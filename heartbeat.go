@@ -60,7 +60,7 @@ type startEvent struct {
 // announce records that the sidecar begins to write this chain, with which
 // configuration, and what the publication lets through. A crash behind an event
 // and before the state is saved makes the next start repeat the event.
-func (s *stream) announce(ctx context.Context, t *tenure, k *sink.Sink, reader *cdc.Reader) error {
+func (s *stream) announce(ctx context.Context, t *tenure, k *sink.Sink, reader *cdc.Reader, spooling bool) error {
 	if p, err := t.readPublication(ctx, s.cfg.Postgres.Publication); err != nil {
 		return err
 	} else if p == nil {
@@ -74,6 +74,9 @@ func (s *stream) announce(ctx context.Context, t *tenure, k *sink.Sink, reader *
 	}
 	if err := s.checkPublication(ctx, t); err != nil {
 		return err
+	}
+	if spooling { // ClickHouse may be away: the watcher saves it later
+		return nil
 	}
 	return k.SaveState(ctx, s.state)
 }

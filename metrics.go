@@ -7,6 +7,7 @@ import (
 
 	"github.com/pgwitness/pgwitness/audit"
 	"github.com/pgwitness/pgwitness/enrich"
+	"github.com/pgwitness/pgwitness/spool"
 )
 
 // metrics are the Prometheus metrics of a sidecar. All carry the label stream.
@@ -31,6 +32,12 @@ type metrics struct {
 	batchRows    *prometheus.HistogramVec
 	batchSeconds *prometheus.HistogramVec
 	delay        *prometheus.HistogramVec
+
+	spooling      *prometheus.GaugeVec
+	spoolBytes    *prometheus.GaugeVec
+	spoolEntries  *prometheus.GaugeVec
+	spoolAge      *prometheus.GaugeVec
+	spoolFailures *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -64,10 +71,32 @@ func newMetrics() *metrics {
 		batchRows:    histogram("batch_rows", "Entries per insert.", prometheus.ExponentialBuckets(1, 4, 9)),
 		batchSeconds: histogram("batch_seconds", "Seconds per insert.", prometheus.ExponentialBuckets(0.001, 2, 14)),
 		delay:        histogram("store_delay_seconds", "Seconds from the commit of the oldest entry of a batch until it was stored.", prometheus.ExponentialBuckets(0.01, 2, 16)),
+
+		spooling:      gauge("spooling", "1 while entries go to the local spool instead of ClickHouse."),
+		spoolBytes:    gauge("spool_bytes", "Size of the local spool on disk."),
+		spoolEntries:  gauge("spool_entries", "Entries in the local spool that are not known to be stored in ClickHouse."),
+		spoolAge:      gauge("spool_age_seconds", "Time since the commit of about the oldest entry in the local spool; 0 when it is empty."),
+		spoolFailures: counter("spool_failures_total", "Times the spool could not be written to: it or the disk is full. Nothing is acknowledged meanwhile."),
 	}
 	m.registry.MustRegister(m.up, m.restarts, m.entries, m.attributed, m.bypassed, m.forged, m.ruleErrors,
-		m.headSequence, m.lagBytes, m.lagSeconds, m.retained, m.gaps, m.needsHuman, m.standby, m.heartbeatAt, m.batchRows, m.batchSeconds, m.delay)
+		m.headSequence, m.lagBytes, m.lagSeconds, m.retained, m.gaps, m.needsHuman, m.standby, m.heartbeatAt, m.batchRows, m.batchSeconds, m.delay,
+		m.spooling, m.spoolBytes, m.spoolEntries, m.spoolAge, m.spoolFailures)
 	return m
+}
+
+// spooled shows how full the spool is, and whether entries go there.
+func (m *metrics) spooled(stream string, s spool.State, spooling bool) {
+	on, age := 0.0, 0.0
+	if spooling {
+		on = 1
+	}
+	if s.Oldest != 0 {
+		age = time.Since(time.UnixMicro(s.Oldest)).Seconds()
+	}
+	m.spooling.WithLabelValues(stream).Set(on)
+	m.spoolBytes.WithLabelValues(stream).Set(float64(s.Bytes))
+	m.spoolEntries.WithLabelValues(stream).Set(float64(s.Entries))
+	m.spoolAge.WithLabelValues(stream).Set(age)
 }
 
 // stored counts a batch that was stored.

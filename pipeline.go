@@ -32,19 +32,22 @@ const (
 //
 //	read     a whole committed transaction, or a part of a large one
 //	gather   entries of it, without those that are stored already; sealed
-//	store    one insert of one month: THE COMMIT POINT
-//	save     the position up to which the log is stored, in ClickHouse
+//	keep     one insert of one month into ClickHouse: THE COMMIT POINT; or, while
+//	         ClickHouse is away, one synced frame in the spool
+//	save     the position up to which the log is kept, in the same place
 //	ack      that position, to the slot
 //
-// A crash before store: nothing happened, PostgreSQL delivers again.
-// A crash between store and save or ack: PostgreSQL delivers again, and gather
-// drops what the stored head covers.
-// A crash within store: the next start fences the insert, reads the head, and
-// one of the above holds.
+// A crash before keep: nothing happened, PostgreSQL delivers again.
+// A crash between keep and save or ack: PostgreSQL delivers again, and gather
+// drops what the head covers, be it the trail's or that of the spool behind it.
+// A crash within keep: the next start fences the insert and reads the head, or
+// cuts the incomplete frame off, and one of the above holds.
+// What lies in the spool goes to ClickHouse beside all this; see storage.
 type pipeline struct {
 	stream  string
 	reader  reader
 	sink    *sink.Sink
+	storage *storage
 	gather  *gatherer
 	enrich  *enrich.Enricher
 	metrics *metrics
@@ -91,7 +94,13 @@ func (p *pipeline) run(ctx context.Context) error {
 		defer close(parcels)
 		return p.gatherAll(work, feeds, parcels)
 	})
-	g.Go(func() error { return p.storeAll(work, parcels) })
+	storing, stopDraining := context.WithCancel(work)
+	g.Go(func() error {
+		defer stopDraining()
+		return p.storeAll(work, parcels)
+	})
+	g.Go(func() error { return p.storage.drain(storing) })
+	g.Go(func() error { return p.storage.watch(storing) })
 	err := g.Wait()
 	// Now, and not before, the last acknowledgement is known. What the server
 	// does not get to hear, it only delivers again.
@@ -167,20 +176,22 @@ func (p *pipeline) hand(ctx context.Context, parcels chan<- parcel) error {
 	return nil
 }
 
-// storeAll stores parcels in order and acknowledges what is stored.
+// storeAll keeps parcels in order and acknowledges what is kept.
 func (p *pipeline) storeAll(ctx context.Context, parcels <-chan parcel) error {
-	var stored, saved audit.LSN // up to where the log is stored; up to where that is saved
+	var kept, saved audit.LSN // up to where the log is kept; up to where that is saved
 	tick := time.NewTicker(savePause)
 	defer tick.Stop()
 	save := func() error {
-		if stored <= saved {
+		if kept <= saved {
 			return nil
 		}
-		if err := p.sink.SavePosition(ctx, stored); err != nil {
-			return fmt.Errorf("save position %s: %w", stored, err)
+		if err := p.storage.save(ctx, kept); errors.Is(err, errLater) {
+			return nil
+		} else if err != nil {
+			return err
 		}
-		saved = stored
-		p.reader.Acknowledge(stored)
+		saved = kept
+		p.reader.Acknowledge(kept)
 		return nil
 	}
 	for {
@@ -189,10 +200,10 @@ func (p *pipeline) storeAll(ctx context.Context, parcels <-chan parcel) error {
 			if !ok {
 				return errors.Join(ctx.Err(), save())
 			}
-			if err := p.store(ctx, next); err != nil {
+			if err := p.storage.keep(ctx, next); err != nil {
 				return err
 			}
-			stored = max(stored, next.batch.ack)
+			kept = max(kept, next.batch.ack)
 		case <-tick.C:
 			if err := save(); err != nil {
 				return err
@@ -201,21 +212,4 @@ func (p *pipeline) storeAll(ctx context.Context, parcels <-chan parcel) error {
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// store inserts one parcel.
-func (p *pipeline) store(ctx context.Context, next parcel) error {
-	if next.prepared == nil {
-		return nil
-	}
-	began := time.Now()
-	if _, err := p.sink.Insert(ctx, next.batch.before, next.prepared); err != nil {
-		return err
-	}
-	now := time.Now()
-	p.metrics.stored(p.stream, next.batch, now.Sub(began), now)
-	p.marks.entries.Store(next.batch.after.Size)
-	p.log.Debug().Int("rows", next.batch.rows).Uint64("size", next.batch.after.Size).
-		Dur("took", now.Sub(began)).Msg("batch stored")
-	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/pgwitness/pgwitness/audit"
 	"github.com/pgwitness/pgwitness/cdc"
 	"github.com/pgwitness/pgwitness/sink"
+	"github.com/pgwitness/pgwitness/spool"
 	"github.com/pgwitness/pgwitness/trail"
 	"github.com/pgwitness/pgwitness/verify"
 )
@@ -239,5 +240,9 @@ func (w *Witness) slotAndPosition(ctx context.Context, s StreamConfig) (cdc.Slot
 	k := sink.New(server, w.cfg.Sink, s.Name, w.log)
 	defer k.Close()
 	saved, err := k.LastPosition(ctx)
-	return slot, saved, err
+	if err != nil {
+		return slot, 0, err
+	}
+	spooled, err := spool.Inspect(w.cfg.StateDir, s.Name) // positions are saved there while ClickHouse is away
+	return slot, max(saved, spooled.Saved), err
 }

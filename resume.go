@@ -16,6 +16,7 @@ import (
 	"github.com/pgwitness/pgwitness/cdc"
 	"github.com/pgwitness/pgwitness/setup"
 	"github.com/pgwitness/pgwitness/sink"
+	"github.com/pgwitness/pgwitness/spool"
 )
 
 // ResumeOptions says which gap is accepted, by whom and why.
@@ -132,6 +133,10 @@ func (r *resumption) lookAndMend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if spooled, err := spool.Inspect(r.w.cfg.StateDir, r.cfg.Name); err != nil || spooled.Active {
+		return audit.WithHint(errors.Join(fmt.Errorf("%d entries wait in the spool, and would be lost", spooled.Entries), err),
+			"`pgwitness run` brings them to ClickHouse first; docs/spool.md says what to do with a damaged spool")
+	}
 	if !st.begun || st.saved == 0 {
 		fmt.Fprintf(r.out, "%s: the stream has not begun; `pgwitness setup` and `pgwitness run` begin it\n", r.cfg.Name)
 		return nil
@@ -231,6 +236,9 @@ func (r *resumption) mend(ctx context.Context, st standing, l *loss) error {
 		return err
 	}
 	if err := r.sink.SavePosition(ctx, slot.ConfirmedFlush); err != nil {
+		return err
+	}
+	if err := spool.Forget(r.w.cfg.StateDir, r.cfg.Name); err != nil {
 		return err
 	}
 	fmt.Fprintf(r.out, "%s: the gap from %s to %s is recorded; `pgwitness run` goes on behind it\n", r.cfg.Name, e.From, e.To)

@@ -8,28 +8,30 @@ import (
 
 	"github.com/pgwitness/pgwitness/cdc"
 	"github.com/pgwitness/pgwitness/sink"
+	"github.com/pgwitness/pgwitness/spool"
 	"github.com/pgwitness/pgwitness/trail"
 )
 
 // Status is how a stream stands, as both databases tell.
 type Status struct {
-	Stream     string    `json:"stream"`
-	Entries    uint64    `json:"entries"`
-	Newest     time.Time `json:"newest,omitzero"`    // commit time of the newest entry
-	Attributed float64   `json:"attributed"`         // share of row changes with a known actor, 0 to 1
-	Slot       string    `json:"slot"`               // name
-	Active     bool      `json:"active"`             // a sidecar reads the slot
-	WALStatus  string    `json:"wal_status"`         // reserved | extended | unreserved | lost
-	Saved      string    `json:"saved_position"`     // up to where the log is stored
-	Confirmed  string    `json:"confirmed_flush"`    // up to where the slot was acknowledged
-	LagBytes   uint64    `json:"lag_bytes"`          // written and not acknowledged
-	Retained   uint64    `json:"retained_bytes"`     // kept by the server for the slot
-	Heartbeat  time.Time `json:"heartbeat,omitzero"` // newest heartbeat or start of the last day
-	Gaps       uint64    `json:"gaps"`               // declared by entries
-	Standbys   int       `json:"standbys"`           // sidecars that wait to take over
-	NeedsHuman bool      `json:"needs_human"`        // the stream cannot go on: changes are missing
-	Missing    string    `json:"missing,omitempty"`  // which, when NeedsHuman
-	Problem    string    `json:"problem,omitempty"`  // what could not be asked
+	Stream     string      `json:"stream"`
+	Entries    uint64      `json:"entries"`
+	Newest     time.Time   `json:"newest,omitzero"`    // commit time of the newest entry
+	Attributed float64     `json:"attributed"`         // share of row changes with a known actor, 0 to 1
+	Slot       string      `json:"slot"`               // name
+	Active     bool        `json:"active"`             // a sidecar reads the slot
+	WALStatus  string      `json:"wal_status"`         // reserved | extended | unreserved | lost
+	Saved      string      `json:"saved_position"`     // up to where the log is stored
+	Confirmed  string      `json:"confirmed_flush"`    // up to where the slot was acknowledged
+	LagBytes   uint64      `json:"lag_bytes"`          // written and not acknowledged
+	Retained   uint64      `json:"retained_bytes"`     // kept by the server for the slot
+	Heartbeat  time.Time   `json:"heartbeat,omitzero"` // newest heartbeat or start of the last day
+	Gaps       uint64      `json:"gaps"`               // declared by entries
+	Standbys   int         `json:"standbys"`           // sidecars that wait to take over
+	Spool      spool.State `json:"spool"`              // of the state folder: what waits for ClickHouse
+	NeedsHuman bool        `json:"needs_human"`        // the stream cannot go on: changes are missing
+	Missing    string      `json:"missing,omitempty"`  // which, when NeedsHuman
+	Problem    string      `json:"problem,omitempty"`  // what could not be asked
 }
 
 // Status asks both databases how every stream stands. What cannot be asked is
@@ -43,8 +45,13 @@ func (w *Witness) Status(ctx context.Context) ([]Status, error) {
 	var list []Status
 	for _, s := range w.cfg.Streams {
 		st := Status{Stream: s.Name, Slot: s.Postgres.Slot}
-		if err := st.askTrail(ctx, t); err != nil {
+		if st.Spool, err = spool.Inspect(w.cfg.StateDir, s.Name); err != nil {
+			st.Problem = err.Error()
+		}
+		if err := st.askTrail(ctx, t); err != nil && !st.Spool.Active {
 			return nil, err
+		} else if err != nil { // that is why there is a spool
+			st.Problem = err.Error()
 		}
 		if err := st.askStream(ctx, w, s); err != nil {
 			st.Problem = err.Error()
@@ -98,6 +105,7 @@ func (st *Status) askStream(ctx context.Context, w *Witness, s StreamConfig) err
 	if err != nil {
 		return err
 	}
+	found.saved = max(found.saved, st.Spool.Saved)
 	slot := found.slot
 	st.Active, st.WALStatus = slot.ActivePID != 0, slot.WALStatus
 	st.Saved, st.Confirmed = found.saved.String(), slot.ConfirmedFlush.String()
@@ -147,6 +155,10 @@ func (st Status) WriteText(w io.Writer) {
 	fmt.Fprintf(w, "  position    stored up to %s, acknowledged up to %s\n", st.Saved, st.Confirmed)
 	fmt.Fprintf(w, "  lag         %s; the server keeps %s of log for us\n", size(st.LagBytes), size(st.Retained))
 	fmt.Fprintf(w, "  heartbeat   %s; %d gaps declared; %d standby\n", age(st.Heartbeat, time.Now()), st.Gaps, st.Standbys)
+	if st.Spool.Active {
+		fmt.Fprintf(w, "  spool       %d entries wait for ClickHouse, %s, the oldest of about %s\n",
+			st.Spool.Entries, size(uint64(st.Spool.Bytes)), age(time.UnixMicro(st.Spool.Oldest), time.Now()))
+	}
 	if st.NeedsHuman {
 		fmt.Fprintf(w, "  STOPPED     %s\n", st.Missing)
 		fmt.Fprintf(w, "              %s\n", resumeHint(st.Stream))

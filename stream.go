@@ -22,6 +22,7 @@ import (
 	"github.com/pgwitness/pgwitness/enrich"
 	"github.com/pgwitness/pgwitness/setup"
 	"github.com/pgwitness/pgwitness/sink"
+	"github.com/pgwitness/pgwitness/spool"
 	"github.com/pgwitness/pgwitness/store"
 )
 
@@ -61,18 +62,26 @@ func (s *stream) run(ctx context.Context) error {
 	reader := cdc.New(s.cfg.Postgres.Config, s.catalog, s.log)
 	defer reader.Close(context.WithoutCancel(ctx))
 	defer s.catalog.Close(context.WithoutCancel(ctx))
-	p, err := s.prepare(ctx, k, reader)
+	sp := spool.New(s.w.cfg.StateDir, s.cfg.Name, s.w.cfg.Spool, chain.Link)
+	if err := sp.Open(); err != nil {
+		return err
+	}
+	defer sp.Close()
+	p, err := s.prepare(ctx, k, reader, sp)
 	if err != nil {
 		return err
 	}
-	if err := s.announce(ctx, t, k, reader); err != nil {
-		return err
+	if err := s.announce(ctx, t, k, reader, p.storage.isSpooling()); err != nil {
+		return p.storage.leave(ctx, err)
 	}
 	s.w.metrics.up.WithLabelValues(s.cfg.Name).Set(1)
 	s.w.metrics.head(s.cfg.Name, p.gather.head)
-	s.w.states.set(s.cfg.Name, true, "streaming")
+	if !p.storage.isSpooling() {
+		s.w.states.set(s.cfg.Name, true, "streaming")
+	}
 	s.log.Info().Uint64("size", p.gather.head.Size).Str("slot", s.cfg.Postgres.Slot).Msg("streaming")
-	return s.live(ctx, p, &watcher{stream: s, tenure: t, sink: k, reader: reader, marks: &p.marks})
+	w := &watcher{stream: s, tenure: t, sink: k, reader: reader, marks: &p.marks}
+	return p.storage.leave(ctx, s.live(ctx, p, w))
 }
 
 // live runs the pipeline, and beside it the watcher. When ctx ends the watcher
@@ -101,20 +110,17 @@ func (s *stream) live(ctx context.Context, p *pipeline, w *watcher) error {
 
 // prepare recovers the head and makes the pipeline that goes on from there.
 // Whatever does not fit together is refused.
-func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader) (*pipeline, error) {
+func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader, sp *spool.Spool) (*pipeline, error) {
 	keys, err := s.secrets(ctx)
 	if err != nil {
 		return nil, err
 	}
-	st, err := stand(ctx, k, reader)
+	st, away, err := s.takeUp(ctx, k, reader, sp)
 	if err != nil {
 		return nil, err
 	}
 	if st.noSlot != nil && !st.begun {
 		return nil, st.noSlot
-	}
-	if st.head, err = k.Recover(ctx); err != nil {
-		return nil, err
 	}
 	genesis, err := s.genesis(ctx, k, st)
 	if err != nil {
@@ -123,28 +129,26 @@ func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader) 
 	if st.head.Size == 0 {
 		st.head = genesis.Head()
 	}
-	position, err := s.position(ctx, k, reader, st)
-	if err != nil {
-		return nil, err
-	}
 	s.state = st.state
 	s.state.Timeline = st.slot.Timeline
-	reader.Acknowledge(position) // it refuses a slot that stands elsewhere
-	e, err := enrich.New(s.cfg.Name, s.enrichConfig(), keys.Stamp)
-	if err != nil {
+	p := &pipeline{stream: s.cfg.Name, reader: reader, sink: k, metrics: s.w.metrics, log: s.log}
+	if p.storage, err = s.newStorage(k, reader, sp, st, genesis, away, &p.marks); err != nil {
 		return nil, err
 	}
-	gather := newGatherer(e, chain.New(keys.Stream, 0), s.w.cfg.Batch, st.head)
-	gather.stored = st.state.Covering(st.head)
-	return &pipeline{
-		stream:  s.cfg.Name,
-		reader:  reader,
-		sink:    k,
-		gather:  gather,
-		enrich:  e,
-		metrics: s.w.metrics,
-		log:     s.log,
-	}, nil
+	position, err := s.position(ctx, k, reader, st)
+	if err != nil {
+		return nil, p.storage.leave(ctx, err)
+	}
+	if !p.storage.isSpooling() {
+		p.storage.remember(st.head, position)
+	}
+	reader.Acknowledge(position) // it refuses a slot that stands elsewhere
+	if p.enrich, err = enrich.New(s.cfg.Name, s.enrichConfig(), keys.Stamp); err != nil {
+		return nil, err
+	}
+	p.gather = newGatherer(p.enrich, chain.New(keys.Stream, 0), s.w.cfg.Batch, st.head)
+	p.gather.stored = st.state.Covering(st.head)
+	return p, nil
 }
 
 // secrets reads the stamp key and the stream secret from the audited database.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/ClickHouse/ch-go"
@@ -29,6 +30,22 @@ func (b *Batch) Bytes() int { return b.columns.Bytes() }
 
 // Head is the head of the chain once the batch is stored.
 func (b *Batch) Head() audit.Head { return b.head }
+
+// Entries yields what the batch was prepared from, one entry refilled again and
+// again, whose texts are lent. The batch must not have been stored.
+func (b *Batch) Entries() iter.Seq[*audit.Entry] {
+	return func(yield func(*audit.Entry) bool) {
+		var e audit.Entry
+		for i := range b.Rows() {
+			if b.columns.Row(i, &e); !yield(&e) {
+				return
+			}
+		}
+	}
+}
+
+// Discard gives the memory of b back, which the caller has put elsewhere.
+func (s *Sink) Discard(b *Batch) { s.release(b) }
 
 // Prepare lays out entries for Insert, which may run at the same time with an
 // earlier batch. It refuses what could not be stored as one part or would not

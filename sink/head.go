@@ -43,6 +43,21 @@ func (s *Sink) Recover(ctx context.Context) (audit.Head, error) {
 	return head, nil
 }
 
+// HashAt is the hash of the stored entry with that sequence.
+func (s *Sink) HashAt(ctx context.Context, sequence uint64) (audit.Hash, error) {
+	var seal proto.ColFixedStr64
+	err := s.query(ctx, &s.inserts,
+		`SELECT seal FROM audit_logs WHERE stream = {stream:String} AND sequence = {sequence:UInt64}`,
+		proto.Results{{Name: "seal", Data: &seal}}, store.Param("sequence", sequence))
+	if err != nil {
+		return audit.Hash{}, fmt.Errorf("read hash of entry %d of stream %s: %w", sequence, s.stream, err)
+	}
+	if len(seal) != 1 {
+		return audit.Hash{}, fmt.Errorf("read hash of entry %d of stream %s: it is stored %d times: %w", sequence, s.stream, len(seal), audit.ErrNeedsHuman)
+	}
+	return audit.Hash(seal[0][32:]), nil
+}
+
 // extent is how much of a chain is stored.
 type extent struct{ rows, first, last uint64 }
 
