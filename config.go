@@ -11,6 +11,7 @@ import (
 
 	"github.com/pgwitness/pgwitness/cdc"
 	"github.com/pgwitness/pgwitness/enrich"
+	"github.com/pgwitness/pgwitness/setup"
 	"github.com/pgwitness/pgwitness/sink"
 	"github.com/pgwitness/pgwitness/spool"
 	"github.com/pgwitness/pgwitness/store"
@@ -81,6 +82,9 @@ type StreamConfig struct {
 	Tables []TableConfig `yaml:"tables"`
 	// Exclude takes tables out again that a pattern of Tables caught.
 	Exclude []string `yaml:"exclude"`
+	// Guards refuse statements that do not say what is required, see
+	// docs/guards.md. Default: none.
+	Guards []setup.Guard `yaml:"guards"`
 	// HeartbeatInterval is how often an entry heartbeat proves that there was
 	// somebody to see changes. 0s: never. Default: 1m.
 	HeartbeatInterval *time.Duration `yaml:"heartbeat_interval"`
@@ -109,6 +113,9 @@ type TableConfig struct {
 	Resource string `yaml:"resource"`
 	// Key lists the columns of resource_id. Default: the primary key.
 	Key []string `yaml:"key"`
+	// Secret lists columns whose values never enter the trail, such as the hashes
+	// of passwords and keys: it says "[secret]" in their place. Default: none.
+	Secret []string `yaml:"secret"`
 	// ReplicaIdentity that setup gives the table: full, default or keep.
 	// Default: full, so that entries have old values.
 	ReplicaIdentity string `yaml:"replica_identity"`
@@ -234,11 +241,11 @@ func (s StreamConfig) validate(at string, bad func(path, format string, args ...
 		if !slices.Contains([]string{"full", "default", "keep"}, t.ReplicaIdentity) {
 			bad(path+".replica_identity", "%q is none of full, default, keep", t.ReplicaIdentity)
 		}
-		if strings.ContainsAny(t.Name, "*?") && (t.Resource != "" || len(t.Key) > 0) {
-			bad(path, "a pattern can have neither resource nor key: list the table by name as well")
+		if strings.ContainsAny(t.Name, "*?") && (t.Resource != "" || len(t.Key) > 0 || len(t.Secret) > 0) {
+			bad(path, "a pattern can have neither resource nor key nor secret columns: list the table by name as well")
 		}
 	}
-	rooms := append(unjoin(s.Postgres.Validate()), unjoin(s.Config.Validate())...)
+	rooms := slices.Concat(unjoin(s.Postgres.Validate()), unjoin(s.Config.Validate()), unjoin(setup.ValidateGuards(s.Guards)), s.validateSecrets())
 	for _, problem := range rooms {
 		key, message, _ := strings.Cut(problem.Error(), ": ")
 		bad(at+"."+key, "%s", message)

@@ -21,6 +21,7 @@ type metrics struct {
 	bypassed     *prometheus.CounterVec
 	forged       *prometheus.CounterVec
 	ruleErrors   *prometheus.CounterVec
+	refused      *prometheus.CounterVec
 	headSequence *prometheus.GaugeVec
 	lagBytes     *prometheus.GaugeVec
 	lagSeconds   *prometheus.GaugeVec
@@ -60,6 +61,7 @@ func newMetrics() *metrics {
 		bypassed:     counter("entries_bypassed_total", "Entries without any stamp."),
 		forged:       counter("forged_messages_total", "Messages with our prefix that were not ours."),
 		ruleErrors:   counter("rule_errors_total", "Action rules that failed on a row."),
+		refused:      counter("refused_total", "Attempts that a guard refused."),
 		headSequence: gauge("head_sequence", "Sequence of the newest stored entry."),
 		lagBytes:     gauge("lag_bytes", "Write-ahead log written and not yet acknowledged as stored."),
 		lagSeconds:   gauge("lag_seconds", "Age of the oldest change known to be not yet stored; 0 when none is."),
@@ -78,7 +80,7 @@ func newMetrics() *metrics {
 		spoolAge:      gauge("spool_age_seconds", "Time since the commit of about the oldest entry in the local spool; 0 when it is empty."),
 		spoolFailures: counter("spool_failures_total", "Times the spool could not be written to: it or the disk is full. Nothing is acknowledged meanwhile."),
 	}
-	m.registry.MustRegister(m.up, m.restarts, m.entries, m.attributed, m.bypassed, m.forged, m.ruleErrors,
+	m.registry.MustRegister(m.up, m.restarts, m.entries, m.attributed, m.bypassed, m.forged, m.ruleErrors, m.refused,
 		m.headSequence, m.lagBytes, m.lagSeconds, m.retained, m.gaps, m.needsHuman, m.standby, m.heartbeatAt, m.batchRows, m.batchSeconds, m.delay,
 		m.spooling, m.spoolBytes, m.spoolEntries, m.spoolAge, m.spoolFailures)
 	return m
@@ -122,4 +124,5 @@ func (m *metrics) enriched(stream string, before, after enrich.Stats) {
 	m.bypassed.WithLabelValues(stream).Add(float64(after.Bypassed - before.Bypassed))
 	m.forged.WithLabelValues(stream).Add(float64(after.Forged - before.Forged))
 	m.ruleErrors.WithLabelValues(stream).Add(float64(after.RuleErrors - before.RuleErrors))
+	m.refused.WithLabelValues(stream).Add(float64(after.Refused - before.Refused))
 }

@@ -22,8 +22,9 @@ func setupConfig(s StreamConfig) setup.Config {
 		c.DSN = s.Postgres.DSN
 	}
 	for _, t := range s.Tables {
-		c.Tables = append(c.Tables, setup.Table{Name: t.Name, ReplicaIdentity: t.ReplicaIdentity})
+		c.Tables = append(c.Tables, setup.Table{Name: t.Name, ReplicaIdentity: t.ReplicaIdentity, Secret: t.Secret})
 	}
+	c.Guards = guardsOf(s)
 	return c
 }
 
@@ -98,8 +99,13 @@ func (w *Witness) setup(ctx context.Context, out io.Writer) error {
 // table, or else the DSN that was used.
 func (w *Witness) placeOf(i int, err error) error {
 	var missing *setup.MissingTableError
+	var column *setup.MissingColumnError
 	key := "postgres.dsn"
 	switch {
+	case guardPlace(err) != "":
+		key = guardPlace(err)
+	case errors.As(err, &column):
+		key = fmt.Sprintf("tables[%d].secret", column.Index)
 	case errors.As(err, &missing):
 		key = fmt.Sprintf("tables[%d].name", missing.Index)
 	case w.cfg.Streams[i].Postgres.AdminDSN != "":

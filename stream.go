@@ -222,7 +222,7 @@ func (s *stream) enrichConfig() enrich.Config {
 	cfg := s.cfg.Config
 	for _, t := range s.cfg.Tables {
 		if schema, name, _ := strings.Cut(t.Name, "."); !strings.ContainsAny(t.Name, "*?") {
-			cfg.Tables = append(cfg.Tables, enrich.Table{Schema: schema, Name: name, Resource: t.Resource, Key: t.Key})
+			cfg.Tables = append(cfg.Tables, enrich.Table{Schema: schema, Name: name, Resource: t.Resource, Key: t.Key, Secret: t.Secret})
 		}
 	}
 	return cfg

@@ -33,6 +33,7 @@ type Table struct {
 	Schema, Name string
 	Resource     string   // resource_type; empty: the name of the table
 	Key          []string // columns of resource_id; empty: the primary key
+	Secret       []string // columns whose values never enter the trail
 }
 
 // ActorRule maps observed facts to an actor.
@@ -86,9 +87,9 @@ func Actions() []string {
 		"create", "update", "delete", "truncate",
 		"bulk_create", "bulk_update", "bulk_delete",
 		"approve", "reject", "archive", "restore", "refund", "adjust", "export", "cancel",
-		"login", "logout", "login_failed", "read", "mfa_challenge", "api_call", "key_rotated",
+		"login", "logout", "login_failed", "read", "mfa_challenge", "api_call", "key_created", "key_rotated", "key_revoked",
 		"grant", "revoke", "role_change", "price_change", "erase",
-		"refused", "forged_context", "gap", "heartbeat", "start", "stop", "publication_changed", "ddl",
+		"refused", "forged_context", "gap", "heartbeat", "start", "stop", "publication_changed", "setup", "guard_changed", "ddl",
 	}
 }
 

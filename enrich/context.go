@@ -13,6 +13,7 @@ import (
 // "rule:<name>". What a client claimed (session, comment) is asserted; what
 // PostgreSQL itself knows is observed.
 const (
+	fromEvent    = "event" // an argument of pgwitness.event()
 	fromSession  = "session"
 	fromComment  = "comment"
 	fromObserved = "observed"
@@ -122,6 +123,7 @@ func newContext(p *payload, r *rules) *context {
 // takeSession takes the session variables, the single ones before the JSON in
 // audit.context.
 func (a *attribution) takeSession(p *payload) {
+	a.takeEvent(p.Event)
 	for i := range a.fields {
 		a.take(i, p.Claims[a.fields[i].name], fromSession)
 	}

@@ -49,6 +49,7 @@ type Stats struct {
 	Bypassed   uint64 // entries without a stamp
 	Forged     uint64 // messages with our prefix and a bad MAC
 	RuleErrors uint64 // action rules that failed on a row
+	Refused    uint64 // attempts that a guard refused
 }
 
 // New returns an Enricher for stream. key is the stamp key of the audited

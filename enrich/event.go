@@ -10,7 +10,7 @@ import (
 	"github.com/pgwitness/pgwitness/audit"
 )
 
-// event is what pgwitness.event() was called with.
+// event is what pgwitness.event() was called with, or what a guard refused.
 type event struct {
 	Action       string          `json:"action"`
 	ResourceType string          `json:"resource_type"`
@@ -18,6 +18,18 @@ type event struct {
 	Details      json.RawMessage `json:"details"` // a JSON value
 	ReasonCode   string          `json:"reason_code"`
 	ReasonNote   string          `json:"reason_note"`
+
+	ActorID    string `json:"actor_id"`
+	IPAddress  string `json:"ip_address"`
+	UserAgent  string `json:"user_agent"`
+	APIKeyID   string `json:"api_key_id"`
+	OnBehalfOf string `json:"on_behalf_of"`
+
+	// Of a refused attempt: the table, and the one that the configuration names,
+	// of which it may be a partition.
+	Schema string   `json:"schema"`
+	Table  string   `json:"table"`
+	Of     []string `json:"of"`
 }
 
 // eventPayload decodes the payload of an event. One inside a transaction is
@@ -46,21 +58,16 @@ func (e *Enricher) appendEvent(dst []audit.Entry, tx *audit.Tx, p *payload, kind
 	ev, ns := p.Event, notes{}
 	n.Operation = audit.T("event")
 	n.Action = audit.T(ev.Action)
+	n.ResourceType, n.ResourceID = optional(ev.ResourceType), optional(ev.ResourceID)
 	if kind == kindRefused {
-		n.Action, n.Operation = audit.T("refused"), audit.T("refused")
+		e.refused(n, ev)
+		e.stats.Refused++
 		ns.event = append(ns.event, pair{"refused_action", ev.Action})
 	} else if !e.rules.vocabulary[ev.Action] {
 		ns.event = append(ns.event, pair{"action", "not in the vocabulary"})
 	}
-	n.ResourceType, n.ResourceID = optional(ev.ResourceType), optional(ev.ResourceID)
 	if len(ev.Details) > 0 && string(ev.Details) != "null" {
 		n.NewValues = e.arena.save(ev.Details)
-	}
-	if ev.ReasonCode != "" {
-		n.ReasonCode = audit.T(ev.ReasonCode)
-	}
-	if ev.ReasonNote != "" {
-		n.ReasonNote = audit.T(ev.ReasonNote)
 	}
 	n.Attribution = e.attribution(ctx, ns)
 	if ctx.attributed {

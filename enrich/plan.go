@@ -27,6 +27,7 @@ type column struct {
 	form     form
 	key      bool
 	identity bool
+	secret   bool // the value stays out of the trail
 }
 
 // form says how a column is written in JSON.
@@ -77,6 +78,7 @@ func newPlan(r *audit.Relation, rules *rules) *plan {
 			form:     formOf(c.TypeOID),
 			key:      slices.Contains(p.key, i),
 			identity: c.InIdentity,
+			secret:   slices.Contains(t.Secret, c.Name),
 		})
 		p.byName = append(p.byName, i)
 	}
@@ -179,11 +181,32 @@ func identityWord(identity byte) string {
 // column names to values: nil, a bool, an int, or the text that PostgreSQL
 // wrote.
 func (p *plan) environment(c *audit.Change) map[string]any {
+	before, now := p.values(c.Old), p.values(c.New)
+	p.hideSecrets(before, now)
 	return map[string]any{
-		"old":       p.values(c.Old),
-		"new":       p.values(c.New),
+		"old":       before,
+		"new":       now,
 		"table":     tableName(p.relation.Schema, p.relation.Name),
 		"operation": c.Op.String(),
+	}
+}
+
+// hideSecrets puts stand-ins in the place of secret values, because the error of
+// a rule may quote a value. Whether two are the same can still be asked.
+func (p *plan) hideSecrets(before, now map[string]any) {
+	for _, c := range p.columns {
+		if !c.secret {
+			continue
+		}
+		same := before[c.name] == now[c.name]
+		if before[c.name] != nil {
+			before[c.name] = secretText
+		}
+		if now[c.name] != nil && same {
+			now[c.name] = secretText
+		} else if now[c.name] != nil {
+			now[c.name] = secretText + " changed"
+		}
 	}
 }
 

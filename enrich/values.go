@@ -114,6 +114,10 @@ func (e *Enricher) imageOver(p *plan, t, below audit.Tuple, keep func(int) bool)
 			b = append(b, ',')
 		}
 		b = append(b, p.columns[i].jsonKey...)
+		if p.columns[i].secret && v.Kind == audit.Literal {
+			b = append(b, secretJSON...)
+			continue
+		}
 		b = appendValue(b, p.columns[i].form, v)
 	}
 	b = append(b, '}')
@@ -136,6 +140,14 @@ func appendValue(b []byte, f form, v audit.Value) []byte {
 	return appendJSONString(b, v.Data)
 }
 
+// What stands in the trail for a secret value. It is the same for all, so that
+// nothing can be learnt from it but that there is a value, and by the column
+// changed that it is another one.
+const (
+	secretText = "[secret]"
+	secretJSON = `"` + secretText + `"`
+)
+
 // resourceID joins the key columns by slashes, from the new row or, where that
 // does not hold them, from the old one. NULL when the key is not known.
 func (e *Enricher) resourceID(p *plan, c *audit.Change) audit.Text {
@@ -150,6 +162,9 @@ func (e *Enricher) resourceID(p *plan, c *audit.Change) audit.Text {
 		}
 		if n > 0 {
 			b = append(b, '/')
+		}
+		if p.columns[i].secret { // a key by mistake: the rows cannot be told apart, but nothing is given away
+			v = []byte(secretText)
 		}
 		if len(p.key) == 1 {
 			b = append(b, v...)

@@ -38,6 +38,9 @@ func Apply(ctx context.Context, cfg Config, plan *Plan, progress func(Progress))
 	if err != nil {
 		return err
 	}
+	if err := v.tryGuards(ctx, a.conn); err != nil {
+		return err
+	}
 	needed, err := v.plan()
 	if err != nil {
 		return err

@@ -29,6 +29,9 @@ func Check(ctx context.Context, cfg Config) ([]audit.Finding, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := v.tryGuards(ctx, conn); err != nil {
+		return nil, err
+	}
 	c := &checker{view: v}
 	c.checkServer()
 	c.checkRoles()
@@ -38,6 +41,8 @@ func Check(ctx context.Context, cfg Config) ([]audit.Finding, error) {
 	c.checkObjects()
 	c.checkPublication()
 	c.checkTables()
+	c.checkGuards()
+	c.checkSecrets()
 	if c.err != nil {
 		return nil, fmt.Errorf("check audited database: %w", c.err)
 	}

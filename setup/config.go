@@ -39,6 +39,8 @@ type Config struct {
 	// Failover makes a slot that PostgreSQL 17 and later copy to standbys.
 	// Default: false.
 	Failover bool `yaml:"failover"`
+	// Guards refuse statements that lack a reason, see docs/guards.md.
+	Guards []Guard `yaml:"guards"`
 	// LockTimeout is the longest time that a statement waits for the lock of a
 	// table, during which the application waits behind it. Default: 2s.
 	LockTimeout time.Duration `yaml:"lock_timeout"`
@@ -55,6 +57,9 @@ type Table struct {
 	// ReplicaIdentity is full, default or keep. Default: full, so that entries
 	// have old values.
 	ReplicaIdentity string `yaml:"replica_identity"`
+	// Secret lists columns whose values must not enter the trail: one that the
+	// table does not have is a mistake that would let another one in.
+	Secret []string `yaml:"-"`
 }
 
 // withDefaults fills in what was left out.
@@ -111,6 +116,9 @@ func (c Config) Validate() error {
 		if _, err := parsePattern(name); err != nil {
 			add(fmt.Sprintf("exclude[%d]", i), "%v", err)
 		}
+	}
+	if err := ValidateGuards(c.Guards); err != nil {
+		problems = append(problems, err)
 	}
 	if c.LockTimeout < time.Millisecond {
 		add("lock_timeout", "%s is not at least 1ms", c.LockTimeout)

@@ -47,7 +47,8 @@ func TestPatterns(t *testing.T) {
 
 func TestSelectionPrefersExactNames(t *testing.T) {
 	s, err := newSelection(Config{
-		Tables: []Table{{"public.*", "full"}, {"public.log*", "default"}, {"public.log", "keep"}, {"public.tmp_exact", "full"}}, Exclude: []string{"public.tmp_*"},
+		Tables: []Table{{Name: "public.*", ReplicaIdentity: "full"}, {Name: "public.log*", ReplicaIdentity: "default"}, {Name: "public.log", ReplicaIdentity: "keep"},
+			{Name: "public.tmp_exact", ReplicaIdentity: "full"}}, Exclude: []string{"public.tmp_*"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -121,6 +122,8 @@ func TestWantedFunctions(t *testing.T) {
 		"inner_pad":        {Language: "sql", Volatility: "i"},
 		"outer_pad":        {Language: "sql", Volatility: "i"},
 		"connection_facts": {Language: "sql", Volatility: "i"},
+		"claim":            {Language: "plpgsql", Volatility: "v", Config: []string{"search_path=pg_catalog, pg_temp"}},
+		"guard":            {Language: "plpgsql", Definer: true, Volatility: "v", Config: []string{"search_path=pg_catalog, pg_temp"}},
 	} {
 		got, err := wantedFunction(name)
 		if err != nil || len(got.Body) < 20 {
@@ -134,7 +137,7 @@ func TestWantedFunctions(t *testing.T) {
 			t.Errorf("%s has no reason", name)
 		}
 	}
-	if len(functionFiles()) != 6 {
+	if len(functionFiles()) != 8 {
 		t.Error("a function has no test")
 	}
 }

@@ -21,7 +21,7 @@ type function struct {
 
 // functionFiles are the files of the functions, those first that others call.
 func functionFiles() []string {
-	return []string{"inner_pad", "outer_pad", "connection_facts", "message", "stamp", "event"}
+	return []string{"inner_pad", "outer_pad", "connection_facts", "message", "stamp", "event", "claim", "guard"}
 }
 
 // whyFunction says what a function is for.
@@ -32,6 +32,8 @@ func whyFunction(name string) string {
 		"connection_facts": "what PostgreSQL knows of a connection: database, address, process",
 		"message":          "the content of a stamp: who, from where and why, with a MAC",
 		"stamp":            "the trigger function: writes a stamp when the context of the changes is a new one",
+		"claim":            "what a client says in its session variables, for the guards",
+		"guard":            "the trigger function of the guards: refuses what lacks a reason, and records that",
 		"event":            "records what is not a change of a row; any role may call it",
 	}[name]
 }

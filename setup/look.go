@@ -26,6 +26,8 @@ type view struct {
 	tables      []*table
 	records     []installed // nil when this role may not read them
 	notCovered  notCovered
+	guards      guards
+	noSecret    *MissingColumnError // nil: all secret columns exist
 
 	pooled bool          // another process answers than the one that was connected to
 	clock  time.Duration // by which the server's clock is ahead of ours
@@ -172,6 +174,12 @@ func (v *view) read(ctx context.Context, tx pgx.Tx) error {
 		if v.records, err = many[installed](ctx, tx, "check/installed.sql"); err != nil {
 			return err
 		}
+	}
+	if v.noSecret, err = v.missingSecret(ctx, tx); err != nil {
+		return err
+	}
+	if v.guards.present, err = many[guardTrigger](ctx, tx, "check/guards.sql"); err != nil {
+		return err
 	}
 	if v.keys, err = v.lookForKeys(ctx, tx); err != nil {
 		return err

@@ -78,6 +78,9 @@ func Prepare(ctx context.Context, cfg Config) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := v.tryGuards(ctx, conn); err != nil {
+		return nil, err
+	}
 	return v.plan()
 }
 
@@ -95,12 +98,14 @@ func (v *view) plan() (*Plan, error) {
 	p := &planner{view: v}
 	p.planSchema()
 	p.planFunctions()
+	p.planOverloads()
 	p.planSidecar()
 	p.planPublication()
 	for _, t := range v.audited() {
 		p.planTable(t)
 	}
 	p.planSlot()
+	p.planGuards()
 	if p.err != nil {
 		return nil, fmt.Errorf("plan setup: %w", p.err)
 	}
@@ -142,6 +147,12 @@ func (v *view) obstacle() error {
 	}
 	if err := v.strangers(); err != nil {
 		return fmt.Errorf("plan setup: %w", err)
+	}
+	if v.noSecret != nil {
+		return v.noSecret
+	}
+	if v.guards.problem != nil {
+		return v.guards.problem
 	}
 	for _, t := range v.audited() {
 		if code := v.identityCode(t); t.holdsRows() && !t.identifies(code) {

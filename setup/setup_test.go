@@ -54,6 +54,13 @@ func TestServers(t *testing.T) {
 		{"keys stay secret", keysStaySecret},
 		{"events", events},
 		{"events that are reserved", reservedEvents},
+
+		{"guard refuses", guardRefuses},
+		{"guard comes, changes and goes", guardLifecycle},
+		{"guard with a mistake", guardMistakes},
+		{"guard under hostile settings", hostileGuard},
+		{"an older event()", olderEvent},
+		{"secret columns", secretColumns},
 	}
 	for _, version := range harness.PostgresVersions(t) {
 		t.Run(version.String(), func(t *testing.T) {

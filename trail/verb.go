@@ -42,8 +42,14 @@ func verbOf(action string) verb {
 		return verb{past: "revoked"}
 	case "export":
 		return verb{past: "exported"}
+	case "key_created":
+		return verb{past: "created"}
 	case "key_rotated":
 		return verb{past: "rotated"}
+	case "key_revoked":
+		return verb{past: "revoked"}
+	case "guard_changed":
+		return verb{past: "changed the guard"}
 	}
 	if past := regular(action); past != "" {
 		return verb{past: past}

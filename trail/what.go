@@ -19,6 +19,8 @@ func (s *sentence) what() {
 		s.add(" (the recorded values are not readable)")
 	case e.Operation.String() == "truncate":
 		s.truncated()
+	case e.Operation.String() == "refused":
+		s.refusal(now)
 	case e.Operation.String() == "update":
 		s.updated(old, now)
 	case e.Operation.String() == "delete":

@@ -4,6 +4,7 @@ SELECT '"' || replace(n.nspname, '"', '""') || '"."' || replace(c.relname, '"', 
   FROM pg_catalog.pg_trigger AS t
   JOIN pg_catalog.pg_class AS c     ON c.oid = t.tgrelid
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
- WHERE t.tgfoid = to_regprocedure('pgwitness.stamp()') AND NOT t.tgisinternal
+ WHERE t.tgfoid IN (to_regprocedure('pgwitness.stamp()'), to_regprocedure('pgwitness.guard()')) AND NOT t.tgisinternal
+   AND t.tgparentid = 0 -- one on a partition goes with that of its parent
  GROUP BY n.nspname, c.relname
  ORDER BY name

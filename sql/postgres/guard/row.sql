@@ -1,0 +1,2 @@
+CREATE TRIGGER {trigger} AFTER {operations} ON {table}
+    FOR EACH ROW {when}EXECUTE FUNCTION {function}({argument});
