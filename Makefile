@@ -66,6 +66,14 @@ fuzz-short: ## Fuzz every target for FUZZTIME (default 10s)
 		go test -run='^$$' -fuzz="^$$name\$$" -fuzztime=$(FUZZTIME) "$$dir" </dev/null; \
 	done
 
+# Each benchmark starts its own servers and writes a table and JSON into BENCH_DIR.
+BENCH_DIR ?= $(CURDIR)/dist/bench
+
+.PHONY: bench-overhead
+bench-overhead: $(ENGINES) ## Measure what stamps cost the audited database: log bytes and processor time (10 minutes)
+	PGWITNESS_BENCH=$(BENCH_DIR) go test -count=1 -timeout 60m -run '^TestOverhead$$' ./test/bench
+	@cat $(BENCH_DIR)/overhead.txt
+
 .PHONY: lint
 lint: ## Check formatting, go vet, staticcheck
 	@unformatted=$$(gofmt -l .); \
