@@ -103,6 +103,10 @@ type PostgresConfig struct {
 	// AdminDSN of the role that installs and removes triggers, for setup and
 	// teardown only. Default: the DSN.
 	AdminDSN string `yaml:"admin_dsn"`
+	// VerifyDSN of the role that reads the audited tables, for verify
+	// --reconcile only: it needs SELECT on them, and no row security may hide
+	// rows from it. Default: the admin DSN.
+	VerifyDSN string `yaml:"verify_dsn" json:"-"`
 }
 
 // TableConfig is one audited table, or several by pattern.

@@ -10,9 +10,6 @@ import (
 	"time"
 
 	"github.com/pgwitness/pgwitness/audit"
-	"github.com/pgwitness/pgwitness/cdc"
-	"github.com/pgwitness/pgwitness/sink"
-	"github.com/pgwitness/pgwitness/spool"
 	"github.com/pgwitness/pgwitness/trail"
 	"github.com/pgwitness/pgwitness/verify"
 )
@@ -175,74 +172,4 @@ func (w *Witness) streamsNamed(name string) ([]StreamConfig, error) {
 		}
 	}
 	return nil, nil
-}
-
-// VerifyQuery says what is verified.
-type VerifyQuery struct {
-	Stream string        // empty: every stream
-	Tail   uint64        // 0: from the genesis
-	MaxAge time.Duration // 0: freshness is not judged
-}
-
-// Verify recomputes the chains. A chain that does not hold is in its report,
-// not an error. progress may be nil.
-func (w *Witness) Verify(ctx context.Context, q VerifyQuery, progress func(done, total uint64)) ([]Report, error) {
-	release, err := w.attach(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotChecked, err)
-	}
-	defer release()
-	server, err := w.cfg.ClickHouse.Reader()
-	if err != nil {
-		return nil, err
-	}
-	streams, err := w.streamsNamed(q.Stream)
-	if err != nil {
-		return nil, err
-	}
-	v := verify.New(verify.FromClickHouse(server), w.log)
-	var reports []Report
-	for _, s := range streams {
-		o := verify.Options{Stream: s.Name, Tail: q.Tail, Slot: w.slotOf(ctx, s), Now: time.Now(), MaxAge: q.MaxAge}
-		r, err := v.Run(ctx, o, progress)
-		if err != nil {
-			return reports, err
-		}
-		reports = append(reports, r)
-	}
-	return reports, nil
-}
-
-// slotOf compares the slot with the saved position; nil when the audited
-// database cannot be asked, which leaves that part of the check out.
-func (w *Witness) slotOf(ctx context.Context, s StreamConfig) *verify.Slot {
-	slot, saved, err := w.slotAndPosition(ctx, s)
-	if err != nil {
-		w.log.Warn().Err(err).Str("stream", s.Name).Msg("slot not compared")
-		return nil
-	}
-	return &verify.Slot{Confirmed: slot.ConfirmedFlush, Acknowledged: saved}
-}
-
-// slotAndPosition reads the slot, and then the saved position, which is never
-// behind it.
-func (w *Witness) slotAndPosition(ctx context.Context, s StreamConfig) (cdc.SlotState, audit.LSN, error) {
-	reader := cdc.New(s.Postgres.Config, nil, w.log)
-	defer reader.Close(ctx)
-	slot, err := reader.Slot(ctx)
-	if err != nil {
-		return slot, 0, err
-	}
-	server, err := w.cfg.ClickHouse.Reader()
-	if err != nil {
-		return slot, 0, err
-	}
-	k := sink.New(server, w.cfg.Sink, s.Name, w.log)
-	defer k.Close()
-	saved, err := k.LastPosition(ctx)
-	if err != nil {
-		return slot, 0, err
-	}
-	spooled, err := spool.Inspect(w.cfg.StateDir, s.Name) // positions are saved there while ClickHouse is away
-	return slot, max(saved, spooled.Saved), err
 }

@@ -45,7 +45,7 @@ func (f *Fold) takeFromBag(e *audit.Entry, old Row) []Value {
 			}
 		}
 		if len(fits) == 0 {
-			f.breaks.add(Break{Sequence: e.Sequence, Kind: Unseen})
+			f.breaks.add(Break{Sequence: e.Sequence, Kind: f.unseen()})
 			return f.merge(nil, old)
 		}
 		if len(fits) > 1 {
@@ -61,16 +61,9 @@ func (f *Fold) takeFromBag(e *audit.Entry, old Row) []Value {
 	return slices.Clone(b.values)
 }
 
-// holds reports whether values has each value of old.
-func (f *Fold) holds(values []Value, old Row) bool {
-	for _, field := range old {
-		i, ok := f.columns[field.Name]
-		if !ok || i >= len(values) || values[i] != field.Value {
-			return false
-		}
-	}
-	return true
-}
+// holds reports whether values may be those of old: none that is known differs.
+// A column that values does not know was added later.
+func (f *Fold) holds(values []Value, old Row) bool { return len(f.differing(values, old)) == 0 }
 
 // bagKey tells rows apart by all their values: for each known column its
 // index, kind and text with its length.

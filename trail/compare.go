@@ -5,8 +5,6 @@ import (
 	"iter"
 	"slices"
 	"strings"
-
-	"github.com/pgwitness/pgwitness/audit"
 )
 
 // LiveTable is a table as it stands in PostgreSQL, every value in the text form
@@ -33,9 +31,10 @@ type Comparison struct {
 	Extra     int // that only the fold has
 	Different int // with another value in at least one column
 	Unknown   int // with nothing different, but a column whose value no entry tells
+	Explained int // rows only of the fold that may be gone: the trail says that it missed changes since it saw them
 
-	// First are the first differences: rows that are missing, extra or
-	// different. The order is that of the live table, then that of the keys.
+	// First are the first differences of each kind: rows that are missing, extra
+	// or different. The order is that of the live table, then that of the keys.
 	First []Difference
 	// UnknownColumns counts the rows in which a column is unknown, by column.
 	UnknownColumns map[string]int
@@ -56,9 +55,10 @@ func (c Comparison) String() string {
 
 // Difference is a row that is not the same in the trail and in the table.
 type Difference struct {
-	Kind    DifferenceKind
-	Key     string             // resource_id; "" in a table without a key
-	Columns []ColumnDifference // that differ; for a missing or extra row all of them
+	Kind     DifferenceKind
+	Key      string             // resource_id; "" in a table without a key
+	Columns  []ColumnDifference // that differ; for a missing or extra row all of them
+	Sequence uint64             // of the last entry about the row; 0 when there is none
 }
 
 // DifferenceKind says which side lacks the row.
@@ -96,7 +96,19 @@ func (c *Comparison) differ(d Difference) {
 	case DifferentRow:
 		c.Different++
 	}
-	if len(c.First) < keptDifferences {
+	c.keep(d)
+}
+
+// keep keeps the first differences of each kind: those of one must not push
+// out those of another.
+func (c *Comparison) keep(d Difference) {
+	same := 0
+	for i := range c.First {
+		if c.First[i].Kind == d.Kind {
+			same++
+		}
+	}
+	if same < keptDifferences {
 		c.First = append(c.First, d)
 	}
 }
@@ -150,14 +162,11 @@ func (f *Fold) compareWith(columns []LiveColumn) (*comparing, error) {
 		}
 		c.live, c.names, c.index = append(c.live, i), append(c.names, col.Name), append(c.index, at)
 	}
-	for _, k := range f.key {
-		at := slices.IndexFunc(columns, func(col LiveColumn) bool { return col.Name == k })
-		if at < 0 {
-			err := fmt.Errorf("compare %s.%s: the table has no column %s, which the fold took as its key", f.schema, f.table, k)
-			return nil, audit.WithHint(err, "name the key of the table in its configuration (tables: key:)")
-		}
-		c.key = append(c.key, at)
+	key, err := LiveTable{Columns: columns}.indexes(f.key)
+	if err != nil {
+		return nil, fmt.Errorf("compare %s.%s: %w", f.schema, f.table, err)
 	}
+	c.key = key
 	if len(f.key) == 0 {
 		c.left = make(map[string]int, len(f.bag))
 		for _, b := range f.bag {
@@ -169,7 +178,7 @@ func (f *Fold) compareWith(columns []LiveColumn) (*comparing, error) {
 
 // keyed compares a live row with the row of its key that is most like it.
 func (c *comparing) keyed(values [][]byte) {
-	key := c.liveKey(values)
+	key := liveKey(c.key, values)
 	var best *foldRow
 	var differ, unknown []ColumnDifference
 	for row := c.fold.rows[key]; row != nil; row = row.next {
@@ -181,7 +190,7 @@ func (c *comparing) keyed(values [][]byte) {
 		}
 	}
 	if best == nil {
-		c.differ(Difference{MissingRow, key, c.sides(nil, values)})
+		c.differ(Difference{Kind: MissingRow, Key: key, Columns: c.sides(nil, values)})
 		return
 	}
 	best.round = c.fold.round
@@ -190,20 +199,12 @@ func (c *comparing) keyed(values [][]byte) {
 	}
 	switch {
 	case len(differ) > 0:
-		c.differ(Difference{DifferentRow, key, differ})
+		c.differ(Difference{DifferentRow, key, differ, best.sequence})
 	case len(unknown) > 0:
 		c.Unknown++
 	default:
 		c.Same++
 	}
-}
-
-func (c *comparing) liveKey(values [][]byte) string {
-	key := make([]Value, len(c.key))
-	for i, at := range c.key {
-		key[i] = liveValue(values[at])
-	}
-	return KeyText(key...)
 }
 
 func liveValue(text []byte) Value {
@@ -220,7 +221,7 @@ func (c *comparing) columnsOf(row *foldRow, values [][]byte) (differ, unknown []
 		trail, live := c.value(row.values, i), values[at]
 		switch {
 		case !trail.Known() && row.whole && live == nil, equal(trail, live):
-		case !trail.Known():
+		case !trail.Known(), c.fold.doubtful(row.sequence, c.names[i]):
 			unknown = append(unknown, ColumnDifference{c.names[i], trail, liveValue(live)})
 		default:
 			differ = append(differ, ColumnDifference{c.names[i], trail, liveValue(live)})
@@ -242,7 +243,7 @@ func equal(trail Value, live []byte) bool {
 	if live == nil {
 		return trail.Kind == Null
 	}
-	return trail.Known() && trail.Kind != Null && trail.Postgres() == string(live)
+	return trail.Known() && trail.Kind != Null && (trail.Postgres() == string(live) || trail.Text == string(live))
 }
 
 // sides lists all columns, of the fold's row or of the live one.
@@ -308,8 +309,38 @@ func (c *comparing) extra() {
 	for _, key := range keys {
 		for row := c.fold.rows[key]; row != nil; row = row.next {
 			if row.round != c.fold.round {
-				c.differ(Difference{ExtraRow, key, c.sides(row.values, nil)})
+				c.extraRow(key, row)
 			}
 		}
+	}
+}
+
+// extraRow reports a row of the fold, unless nobody can know that it is still
+// there.
+func (c *comparing) extraRow(key string, row *foldRow) {
+	if c.fold.doubtful(row.sequence, "") {
+		c.Explained++
+		return
+	}
+	c.differ(Difference{ExtraRow, key, c.sides(row.values, nil), row.sequence})
+}
+
+// add takes in the comparison of another part of the same table.
+func (c *Comparison) add(part Comparison) {
+	c.Rows += part.Rows
+	c.Same += part.Same
+	c.Missing += part.Missing
+	c.Extra += part.Extra
+	c.Different += part.Different
+	c.Unknown += part.Unknown
+	c.Explained += part.Explained
+	for _, d := range part.First {
+		c.keep(d)
+	}
+	if c.UnknownColumns == nil {
+		c.UnknownColumns = make(map[string]int)
+	}
+	for name, n := range part.UnknownColumns {
+		c.UnknownColumns[name] += n
 	}
 }

@@ -31,14 +31,22 @@ type Fold struct {
 	breaks Breaks
 	round  int    // comparisons so far
 	next   uint64 // no entry below this sequence is taken any more
+
+	owns     func(key string) bool // nil: the rows of every key are folded
+	unique   bool                  // no two rows have the same key behind a commit
+	commit   audit.LSN             // of the transaction that is being applied
+	doubled  []string              // keys of which that transaction made a second row
+	doubts   []doubt               // oldest first
+	complete bool                  // a row that no entry told of cannot be there
 }
 
 // foldRow is a row of a keyed fold.
 type foldRow struct {
-	values []Value // by column index; shorter when columns came later
-	whole  bool    // an insert was seen, so that no column is unknown but those added later
-	next   *foldRow
-	round  int // the comparison in which a live row met this one
+	values   []Value // by column index; shorter when columns came later
+	whole    bool    // an insert was seen, so that no column is unknown but those added later
+	next     *foldRow
+	round    int    // the comparison in which a live row met this one
+	sequence uint64 // of the last entry about it
 }
 
 // bagRow is a row of a fold without a key, and how often it is there.
@@ -51,9 +59,12 @@ type bagRow struct {
 // it left.
 type Break struct {
 	Sequence uint64
+	Before   uint64 // the last entry about that row before it; 0 when there is none
 	Key      string // "" in a table without a key
 	Kind     BreakKind
 	Columns  []string // whose old value is not what it should be
+	Want     []Value  // what the entries before it left in Columns
+	Got      []Value  // what it says was there
 }
 
 // BreakKind says what is wrong at a Break.
@@ -62,8 +73,15 @@ type BreakKind string
 // The kinds of breaks.
 const (
 	// Unseen: an update or delete of a row that no entry told of. Normal for
-	// rows that are older than the trail; otherwise an insert is missing.
+	// rows that are older than the trail.
 	Unseen BreakKind = "unseen"
+	// Uninserted: the same where the trail should know every row, because it
+	// has the baseline, the creation or a TRUNCATE of the table: an insert is
+	// missing.
+	Uninserted BreakKind = "uninserted"
+	// Undeleted: a transaction left a second row with the key of one that no
+	// entry deleted: a delete is missing.
+	Undeleted BreakKind = "undeleted"
 	// Discontinuous: the old values are not the last ones known of that row,
 	// so that a change in between is missing.
 	Discontinuous BreakKind = "discontinuous"
@@ -72,16 +90,24 @@ const (
 	Ambiguous BreakKind = "ambiguous"
 )
 
-// Breaks is what a Fold met. Only the first are kept.
+// Breaks is what a Fold met. Only the first of each kind are kept.
 type Breaks struct {
 	Count int
+	Kinds map[BreakKind]int // how many of each
 	First []Break
+	// Explained counts what would be a break, had the trail not said itself
+	// that it missed changes, or that the table was redefined.
+	Explained int
 }
 
 const keptBreaks = 1000
 
 func (b *Breaks) add(x Break) {
-	if b.Count++; len(b.First) < keptBreaks {
+	if b.Kinds == nil {
+		b.Kinds = make(map[BreakKind]int)
+	}
+	b.Count++
+	if b.Kinds[x.Kind]++; b.Kinds[x.Kind] <= keptBreaks {
 		b.First = append(b.First, x)
 	}
 }
@@ -123,6 +149,7 @@ func (t *Trail) Fold(ctx context.Context, stream, schema, table string, key []st
 			return nil, fmt.Errorf("fold %s.%s: %w", schema, table, err)
 		}
 	}
+	f.End()
 	return f, nil
 }
 
@@ -130,24 +157,28 @@ func (t *Trail) Fold(ctx context.Context, stream, schema, table string, key []st
 // those of other tables, and those that are no change of a row, are passed
 // over. e is not kept.
 func (f *Fold) Add(e *audit.Entry) error {
-	if e.SchemaName.String() != f.schema || e.TableName.String() != f.table {
-		return nil
-	}
 	if e.Sequence < f.next {
 		return fmt.Errorf("apply entry %d: it comes after entry %d", e.Sequence, f.next-1)
 	}
-	f.next = e.Sequence + 1
-	if e.Operation.String() == "truncate" {
-		f.clear()
+	if e.TableName == nil {
+		return f.hear(e)
+	}
+	if e.SchemaName.String() != f.schema || e.TableName.String() != f.table {
 		return nil
 	}
-	old, err := ParseRow(e.OldValues)
-	if err != nil {
-		return fmt.Errorf("apply entry %d: old_values: %w", e.Sequence, err)
+	f.next = e.Sequence + 1
+	if e.CommitLSN != f.commit {
+		f.End()
+		f.commit = e.CommitLSN
 	}
-	now, err := ParseRow(e.NewValues)
+	if e.Operation.String() == "truncate" {
+		f.clear()
+		f.complete = true
+		return nil
+	}
+	old, now, err := images(e)
 	if err != nil {
-		return fmt.Errorf("apply entry %d: new_values: %w", e.Sequence, err)
+		return err
 	}
 	if len(f.key) == 0 {
 		return f.addToBag(e, old, now)
@@ -159,17 +190,22 @@ func (f *Fold) addKeyed(e *audit.Entry, old, now Row) error {
 	switch e.Operation.String() {
 	case "insert", "baseline":
 		key, err := f.keyFrom(e, now, nil)
-		if err != nil {
+		if err != nil || !f.mine(key) {
 			return err
 		}
-		f.put(key, &foldRow{values: f.merge(nil, now), whole: true})
+		if e.Operation.String() == "baseline" && f.rows[key] != nil {
+			row := f.take(e, key, false, now)
+			row.values, row.whole = f.merge(row.values, now), true
+			return nil
+		}
+		f.put(key, &foldRow{values: f.merge(nil, now), whole: true, sequence: e.Sequence})
 	case "update":
 		after, err := f.keyFrom(e, now, old)
 		if err != nil {
 			return err
 		}
 		before, err := f.keyFrom(e, old, now)
-		if err != nil {
+		if err != nil || !f.mine(before) {
 			return err
 		}
 		row := f.take(e, before, after != before, old)
@@ -179,7 +215,7 @@ func (f *Fold) addKeyed(e *audit.Entry, old, now Row) error {
 		}
 	case "delete":
 		key, err := f.keyFrom(e, old, nil)
-		if err != nil {
+		if err != nil || !f.mine(key) {
 			return err
 		}
 		f.take(e, key, true, old)
@@ -216,6 +252,9 @@ func (f *Fold) put(key string, row *foldRow) {
 		at = at.next
 	}
 	at.next = row
+	if f.unique {
+		f.doubled = append(f.doubled, key)
+	}
 }
 
 // take finds the row that an entry changes and checks that it is as the entry
@@ -231,12 +270,11 @@ func (f *Fold) take(e *audit.Entry, key string, remove bool, old Row) *foldRow {
 		}
 	}
 	if row == nil {
-		f.breaks.add(Break{Sequence: e.Sequence, Key: key, Kind: Unseen})
-		return &foldRow{}
+		f.breaks.add(Break{Sequence: e.Sequence, Key: key, Kind: f.unseen()})
+		return &foldRow{sequence: e.Sequence}
 	}
-	if bad := f.differing(row.values, old); len(bad) > 0 {
-		f.breaks.add(Break{Sequence: e.Sequence, Key: key, Kind: Discontinuous, Columns: bad})
-	}
+	f.judge(e, key, row, old)
+	f.touch(row, e.Sequence)
 	if !remove {
 		return row
 	}
@@ -278,7 +316,7 @@ func (f *Fold) differing(values []Value, old Row) []string {
 	var bad []string
 	for _, field := range old {
 		i, ok := f.columns[field.Name]
-		if ok && i < len(values) && values[i].Known() && values[i] != field.Value {
+		if ok && i < len(values) && values[i].Known() && !values[i].like(field.Value) {
 			bad = append(bad, field.Name)
 		}
 	}

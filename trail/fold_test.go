@@ -123,7 +123,10 @@ func TestFold(t *testing.T) {
 			{"insert", "", `{"id":1,"a":"x","b":"y"}`, ""},
 			{"update", `{"id":1,"a":"HIDDEN"}`, `{"id":1,"a":"z"}`, "a"},
 			{"delete", `{"id":1,"a":"z","b":"HIDDEN"}`, "", ""},
-		}, nil, []Break{{Sequence: 1, Key: "1", Kind: Discontinuous, Columns: []string{"a"}}, {Sequence: 2, Key: "1", Kind: Discontinuous, Columns: []string{"b"}}}},
+		}, nil, []Break{
+			{Sequence: 1, Before: 0, Key: "1", Kind: Discontinuous, Columns: []string{"a"}, Want: []Value{{String, "x"}}, Got: []Value{{String, "HIDDEN"}}},
+			{Sequence: 2, Before: 1, Key: "1", Kind: Discontinuous, Columns: []string{"b"}, Want: []Value{{String, "y"}}, Got: []Value{{String, "HIDDEN"}}},
+		}},
 		{"no key: equal rows", "", []change{
 			{"insert", "", `{"a":"x"}`, ""}, {"insert", "", `{"a":"x"}`, ""}, {"insert", "", `{"a":null}`, ""},
 			{"delete", `{"a":"x"}`, "", ""},
@@ -136,7 +139,7 @@ func TestFold(t *testing.T) {
 			{"insert", "", `{"a":"x","b":1}`, ""}, {"insert", "", `{"a":"x","b":2}`, ""},
 			{"update", `{"a":"x"}`, `{"a":"z"}`, "a"},
 			{"delete", `{"a":"q"}`, "", ""},
-		}, []string{`: a="x" b=2`, `: a="z" b=1`}, []Break{{Sequence: 6, Kind: Ambiguous}, {Sequence: 7, Kind: Unseen}}},
+		}, []string{`: a="x" b=2`, `: a="z" b=1`}, []Break{{Sequence: 6, Kind: Ambiguous}, {Sequence: 7, Kind: Uninserted}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

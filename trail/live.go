@@ -67,6 +67,11 @@ func LiveKey(ctx context.Context, tx querier, schema, table string) ([]string, e
 // function of each type returns. (A cast to text would not do: it renders
 // booleans, inet and char(n) differently.) Rows may be ranged over once.
 func ReadLive(ctx context.Context, tx querier, schema, table string) (LiveTable, error) {
+	return readLive(ctx, tx, schema, table, "")
+}
+
+// readLive is ReadLive of the rows for which a condition holds; "" is all.
+func readLive(ctx context.Context, tx querier, schema, table, filter string) (LiveTable, error) {
 	columns, only, err := liveColumns(ctx, tx, schema, table)
 	if err != nil {
 		return LiveTable{}, fmt.Errorf("read %s.%s: %w", schema, table, err)
@@ -76,6 +81,9 @@ func ReadLive(ctx context.Context, tx querier, schema, table string) (LiveTable,
 		names[i] = pgx.Identifier{c.Name}.Sanitize()
 	}
 	text := "SELECT " + strings.Join(names, ", ") + " FROM " + only + pgx.Identifier{schema, table}.Sanitize()
+	if filter != "" {
+		text += " WHERE " + filter
+	}
 	return LiveTable{columns, liveRows(ctx, tx, text)}, nil
 }
 

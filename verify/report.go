@@ -46,6 +46,12 @@ const (
 	WrongID          Kind = "wrong_id"           // the id is not that of the log position
 	SlotAhead        Kind = "slot_ahead"         // the slot was advanced by somebody else
 	Stale            Kind = "stale"              // the newest entry is too old
+
+	// Found by comparing entries with each other, and with the audited tables.
+	HiddenChange Kind = "hidden_change" // a row is not the one that the entries before it left
+	RowMissing   Kind = "row_missing"   // the table has a row that the trail does not have
+	RowExtra     Kind = "row_extra"     // the trail has a row that the table does not have
+	RowDifferent Kind = "row_different" // both have a row, with other values
 )
 
 // Finding is one thing that is wrong with a trail.
@@ -56,6 +62,12 @@ type Finding struct {
 	What     string `json:"what"`            // one sentence
 	Want     string `json:"want,omitempty"`
 	Got      string `json:"got,omitempty"`
+
+	// Of findings about rows: the table with its schema, the resource_id ("" in
+	// a table without a key), and the columns that are not what they should be.
+	Table   string   `json:"table,omitempty"`
+	Key     string   `json:"key,omitempty"`
+	Columns []string `json:"columns,omitempty"`
 }
 
 // Verdict answers one question.
@@ -90,6 +102,51 @@ func (r *Report) Verdict(name string) Verdict {
 		}
 	}
 	return Verdict{}
+}
+
+// Add makes a verdict fail by one more finding, of a check that was made outside
+// of this package.
+func (r *Report) Add(verdict string, f Finding) {
+	for i := range r.Verdicts {
+		v := &r.Verdicts[i]
+		if v.Name != verdict {
+			continue
+		}
+		v.Status = Fails
+		if v.Total++; len(v.Findings) < maxFindings {
+			v.Findings = append(v.Findings, f)
+		}
+	}
+}
+
+// AddCount makes a verdict fail by n findings that are not listed.
+func (r *Report) AddCount(verdict string, n uint64) {
+	for i := range r.Verdicts {
+		if v := &r.Verdicts[i]; v.Name == verdict && n > 0 {
+			v.Status = Fails
+			v.Total += n
+		}
+	}
+}
+
+// Note adds to a verdict what it rests on, or what was left out.
+func (r *Report) Note(verdict, text string) {
+	for i := range r.Verdicts {
+		if v := &r.Verdicts[i]; v.Name == verdict {
+			v.Reason = strings.TrimPrefix(v.Reason+"; "+text, "; ")
+		}
+	}
+}
+
+// CouldNot says that something a verdict was asked to rest on was not checked:
+// it does not hold, and does not fail by that.
+func (r *Report) CouldNot(verdict, reason string) {
+	for i := range r.Verdicts {
+		if v := &r.Verdicts[i]; v.Name == verdict && v.Status == Holds {
+			v.Status = NotChecked
+		}
+	}
+	r.Note(verdict, reason)
 }
 
 // Holds reports whether no verdict fails.
@@ -160,14 +217,33 @@ func (v *Verdict) writeText(b *strings.Builder) {
 	}
 	b.WriteByte('\n')
 	for _, f := range v.Findings {
-		fmt.Fprintf(b, "  sequence %s: %s\n", f.sequences(), f.What)
+		fmt.Fprintf(b, "  %s\n", f.text())
 		if f.Want != "" || f.Got != "" {
-			fmt.Fprintf(b, "    want %s\n    got  %s\n", f.Want, f.Got)
+			fmt.Fprintf(b, "    want %s\n    got  %s\n", printable(f.Want), printable(f.Got))
 		}
 	}
 	if more := v.Total - uint64(len(v.Findings)); more > 0 {
 		fmt.Fprintf(b, "  and %d more\n", more)
 	}
+}
+
+// text is one line: where, what, and for a row which one. Names and keys were
+// chosen by others.
+func (f *Finding) text() string {
+	if f.Table == "" {
+		return "sequence " + f.sequences() + ": " + printable(f.What)
+	}
+	line := fmt.Sprintf("%s %s: %s", printable(f.Table), printable(f.Key), f.What)
+	if f.Key == "" {
+		line = printable(f.Table) + ": " + f.What
+	}
+	if len(f.Columns) > 0 {
+		line += " (" + printable(strings.Join(f.Columns, ", ")) + ")"
+	}
+	if f.Kind == RowMissing {
+		return line
+	}
+	return "sequence " + f.sequences() + ": " + line
 }
 
 // sequences is one number or a range.

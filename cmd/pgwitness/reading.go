@@ -114,6 +114,10 @@ type verifyCmd struct {
 	Full   bool          `xor:"extent" help:"The whole chain, from the genesis on. This is the default."`
 	Tail   uint64        `xor:"extent" placeholder:"N" help:"Only the last N entries, linked to the one before them."`
 	MaxAge time.Duration `help:"Fail when the newest entry is older, such as 1h."`
+
+	Continuity bool `help:"Also follow every row through the trail: an old row that is not what the entries before it left shows a hidden change."`
+	Reconcile  bool `help:"Also compare the trail with the audited tables as they are now. A sidecar must be running."`
+	Values     bool `help:"Print values of rows in findings, not only names of columns."`
 }
 
 func (c *verifyCmd) Run(ctx context.Context, e *env) error {
@@ -121,33 +125,54 @@ func (c *verifyCmd) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	began := time.Now()
-	show := func(done, total uint64) {
-		rate := float64(done) / max(0.001, time.Since(began).Seconds())
-		progress(e.stderr, "verifying %d of %d entries (%.0f/s)", done, total, rate)
+	q := pgwitness.VerifyQuery{
+		Stream: c.Stream, Tail: c.Tail, MaxAge: c.MaxAge,
+		Continuity: c.Continuity, Reconcile: c.Reconcile, Values: c.Values,
 	}
-	reports, err := w.Verify(ctx, pgwitness.VerifyQuery{Stream: c.Stream, Tail: c.Tail, MaxAge: c.MaxAge}, show)
+	reports, err := w.Verify(ctx, q, c.show(e))
 	progress(e.stderr, "")
-	if err != nil {
-		return err
+	if printed := c.print(e, reports); printed != nil {
+		return errors.Join(err, printed)
+	}
+	for _, r := range reports {
+		if r.Holds() {
+			continue
+		}
+		// What fails outweighs what could not be checked.
+		if err != nil {
+			report(e.stderr, err)
+		}
+		return silentError{exitTampered}
+	}
+	return err
+}
+
+// show renders progress with the rate of the step at hand.
+func (c *verifyCmd) show(e *env) func(what string, done, total uint64) {
+	began, step := time.Now(), ""
+	return func(what string, done, total uint64) {
+		if what != step {
+			began, step = time.Now(), what
+		}
+		if total == 0 {
+			progress(e.stderr, "%s (%s)", what, time.Since(began).Round(time.Second))
+			return
+		}
+		rate := float64(done) / max(0.001, time.Since(began).Seconds())
+		progress(e.stderr, "%s: %d of %d entries (%.0f/s)", what, done, total, rate)
+	}
+}
+
+func (c *verifyCmd) print(e *env, reports []pgwitness.Report) error {
+	if len(reports) == 0 {
+		return nil
 	}
 	if c.JSON {
-		err = printJSON(e.stdout, reports)
+		return printJSON(e.stdout, reports)
 	}
-	code := exitOK
+	var errs []error
 	for _, r := range reports {
-		if !c.JSON {
-			err = errors.Join(err, r.WriteText(e.stdout))
-		}
-		if !r.Holds() {
-			code = exitTampered
-		}
+		errs = append(errs, r.WriteText(e.stdout))
 	}
-	if err != nil {
-		return err
-	}
-	if code != exitOK {
-		return silentError{code}
-	}
-	return nil
+	return errors.Join(errs...)
 }

@@ -1,0 +1,3 @@
+-- Which transactions this one can see: every one below the first number but
+-- those listed, as xmin:xmax:running,running,...
+SELECT pg_catalog.pg_current_snapshot()::text AS snapshot
