@@ -11,6 +11,7 @@ import (
 
 	"github.com/pgwitness/pgwitness/cdc"
 	"github.com/pgwitness/pgwitness/enrich"
+	"github.com/pgwitness/pgwitness/geo"
 	"github.com/pgwitness/pgwitness/setup"
 	"github.com/pgwitness/pgwitness/sink"
 	"github.com/pgwitness/pgwitness/spool"
@@ -39,6 +40,8 @@ type Config struct {
 	Spool spool.Config `yaml:"spool"`
 	// Batch says how entries are gathered before they are stored.
 	Batch BatchConfig `yaml:"batch"`
+	// Geo says where the database of places lies.
+	Geo geo.Config `yaml:"geo"`
 	// Streams are the audited databases: one slot and one chain each.
 	Streams []StreamConfig `yaml:"streams"`
 
@@ -120,6 +123,12 @@ type TableConfig struct {
 	// Secret lists columns whose values never enter the trail, such as the hashes
 	// of passwords and keys: it says "[secret]" in their place. Default: none.
 	Secret []string `yaml:"secret"`
+	// ActorColumn is the column that says who wrote the row, such as updated_by;
+	// it counts where nothing more trusted does, and only for changes that wrote
+	// it. Default: none.
+	ActorColumn string `yaml:"actor_column"`
+	// ReasonColumn likewise says why. Default: none.
+	ReasonColumn string `yaml:"reason_column"`
 	// ReplicaIdentity that setup gives the table: full, default or keep.
 	// Default: full, so that entries have old values.
 	ReplicaIdentity string `yaml:"replica_identity"`
@@ -245,8 +254,8 @@ func (s StreamConfig) validate(at string, bad func(path, format string, args ...
 		if !slices.Contains([]string{"full", "default", "keep"}, t.ReplicaIdentity) {
 			bad(path+".replica_identity", "%q is none of full, default, keep", t.ReplicaIdentity)
 		}
-		if strings.ContainsAny(t.Name, "*?") && (t.Resource != "" || len(t.Key) > 0 || len(t.Secret) > 0) {
-			bad(path, "a pattern can have neither resource nor key nor secret columns: list the table by name as well")
+		if strings.ContainsAny(t.Name, "*?") && (t.Resource != "" || len(t.Key) > 0 || len(t.Secret) > 0 || t.ActorColumn != "" || t.ReasonColumn != "") {
+			bad(path, "a pattern can have none of resource, key, secret, actor_column, reason_column: list the table by name as well")
 		}
 	}
 	rooms := slices.Concat(unjoin(s.Postgres.Validate()), unjoin(s.Config.Validate()), unjoin(setup.ValidateGuards(s.Guards)), s.validateSecrets())

@@ -55,6 +55,7 @@ type startEvent struct {
 	Timeline            uint32 `json:"timeline"`
 	Slot                string `json:"slot"`
 	SlotPosition        string `json:"slot_position"`
+	Geography           string `json:"geography,omitempty"` // edition of the database of places
 }
 
 // announce records that the sidecar begins to write this chain, with which
@@ -93,6 +94,7 @@ func (s *stream) writeStart(ctx context.Context, t *tenure, reader *cdc.Reader) 
 	e := startEvent{
 		Version: s.w.Version, PID: os.Getpid(), Configuration: hash,
 		Timeline: slot.Timeline, Slot: s.cfg.Postgres.Slot, SlotPosition: slot.ConfirmedFlush.String(),
+		Geography: s.w.edition(),
 	}
 	e.Host, _ = os.Hostname() // an entry without it is better than none
 	if s.state.Configuration != "" && s.state.Configuration != hash {

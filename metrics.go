@@ -18,6 +18,7 @@ type metrics struct {
 	restarts     *prometheus.CounterVec
 	entries      *prometheus.CounterVec
 	attributed   *prometheus.CounterVec
+	actorSources *prometheus.CounterVec
 	bypassed     *prometheus.CounterVec
 	forged       *prometheus.CounterVec
 	ruleErrors   *prometheus.CounterVec
@@ -53,11 +54,13 @@ func newMetrics() *metrics {
 		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "pgwitness", Name: name, Help: help, Buckets: buckets}, labels)
 	}
 	m := &metrics{
-		registry:     prometheus.NewRegistry(),
-		up:           gauge("up", "1 while the stream is connected to both databases."),
-		restarts:     counter("restarts_total", "Times the stream was taken up again after an error."),
-		entries:      counter("entries_total", "Entries stored by this process."),
-		attributed:   counter("entries_attributed_total", "Entries whose actor is more than a database user. Divided by entries_total: attribution coverage."),
+		registry:   prometheus.NewRegistry(),
+		up:         gauge("up", "1 while the stream is connected to both databases."),
+		restarts:   counter("restarts_total", "Times the stream was taken up again after an error."),
+		entries:    counter("entries_total", "Entries stored by this process."),
+		attributed: counter("entries_attributed_total", "Entries whose actor is more than a database user. Divided by entries_total: attribution coverage."),
+		actorSources: prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "pgwitness", Name: "entries_by_actor_source_total",
+			Help: "Entries by how the actor is known: session, preset, comment, row, rule, observed (the database user alone), none."}, []string{"stream", "source"}),
 		bypassed:     counter("entries_bypassed_total", "Entries without any stamp."),
 		forged:       counter("forged_messages_total", "Messages with our prefix that were not ours."),
 		ruleErrors:   counter("rule_errors_total", "Action rules that failed on a row."),
@@ -80,7 +83,7 @@ func newMetrics() *metrics {
 		spoolAge:      gauge("spool_age_seconds", "Time since the commit of about the oldest entry in the local spool; 0 when it is empty."),
 		spoolFailures: counter("spool_failures_total", "Times the spool could not be written to: it or the disk is full. Nothing is acknowledged meanwhile."),
 	}
-	m.registry.MustRegister(m.up, m.restarts, m.entries, m.attributed, m.bypassed, m.forged, m.ruleErrors, m.refused,
+	m.registry.MustRegister(m.up, m.restarts, m.entries, m.attributed, m.actorSources, m.bypassed, m.forged, m.ruleErrors, m.refused,
 		m.headSequence, m.lagBytes, m.lagSeconds, m.retained, m.gaps, m.needsHuman, m.standby, m.heartbeatAt, m.batchRows, m.batchSeconds, m.delay,
 		m.spooling, m.spoolBytes, m.spoolEntries, m.spoolAge, m.spoolFailures)
 	return m
@@ -120,7 +123,12 @@ func (m *metrics) head(stream string, h audit.Head) {
 
 // enriched adds what has happened since the last call.
 func (m *metrics) enriched(stream string, before, after enrich.Stats) {
-	m.attributed.WithLabelValues(stream).Add(float64(after.Attributed - before.Attributed))
+	m.attributed.WithLabelValues(stream).Add(float64(after.Attributed() - before.Attributed()))
+	for i, source := range enrich.ActorSources() {
+		if n := after.BySource[i] - before.BySource[i]; n > 0 {
+			m.actorSources.WithLabelValues(stream, source.String()).Add(float64(n))
+		}
+	}
 	m.bypassed.WithLabelValues(stream).Add(float64(after.Bypassed - before.Bypassed))
 	m.forged.WithLabelValues(stream).Add(float64(after.Forged - before.Forged))
 	m.ruleErrors.WithLabelValues(stream).Add(float64(after.RuleErrors - before.RuleErrors))

@@ -18,6 +18,8 @@ package pgwitness
 
 import (
 	"github.com/rs/zerolog"
+
+	"github.com/pgwitness/pgwitness/geo"
 )
 
 // Witness is the sidecar of one configuration.
@@ -29,8 +31,9 @@ type Witness struct {
 	log           zerolog.Logger
 	metrics       *metrics
 	states        states
-	embedded      bool     // the trail lies in an embedded ClickHouse, whose users come from a file
-	engineCommand []string // the command line that serves an embedded ClickHouse; empty: our own
+	places        *geo.Database // nil: none is configured; set when Run begins
+	embedded      bool          // the trail lies in an embedded ClickHouse, whose users come from a file
+	engineCommand []string      // the command line that serves an embedded ClickHouse; empty: our own
 }
 
 // New returns a Witness that does nothing until one of its verbs is called.

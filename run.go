@@ -28,6 +28,9 @@ func (w *Witness) Run(ctx context.Context) error {
 	if err := w.makeStateDir(); err != nil {
 		return err
 	}
+	if err := w.openPlaces(); err != nil {
+		return err
+	}
 	listener, err := w.listen()
 	if err != nil {
 		return err

@@ -143,7 +143,7 @@ func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader, 
 		p.storage.remember(st.head, position)
 	}
 	reader.Acknowledge(position) // it refuses a slot that stands elsewhere
-	if p.enrich, err = enrich.New(s.cfg.Name, s.enrichConfig(), keys.Stamp); err != nil {
+	if p.enrich, err = enrich.New(s.cfg.Name, s.w.attribute(s.enrichConfig(), st.slot.Database, s.cfg.Postgres.DSN), keys.Stamp); err != nil {
 		return nil, err
 	}
 	p.gather = newGatherer(p.enrich, chain.New(keys.Stream, 0), s.w.cfg.Batch, st.head)
@@ -222,7 +222,8 @@ func (s *stream) enrichConfig() enrich.Config {
 	cfg := s.cfg.Config
 	for _, t := range s.cfg.Tables {
 		if schema, name, _ := strings.Cut(t.Name, "."); !strings.ContainsAny(t.Name, "*?") {
-			cfg.Tables = append(cfg.Tables, enrich.Table{Schema: schema, Name: name, Resource: t.Resource, Key: t.Key, Secret: t.Secret})
+			cfg.Tables = append(cfg.Tables, enrich.Table{Schema: schema, Name: name, Resource: t.Resource, Key: t.Key,
+				ActorColumn: t.ActorColumn, ReasonColumn: t.ReasonColumn, Secret: t.Secret})
 		}
 	}
 	return cfg

@@ -5,37 +5,43 @@ import (
 	"strings"
 )
 
+// lexing is what must be known to read a query as PostgreSQL did.
+type lexing struct {
+	cut         bool // only its first and last queryEnd characters are there
+	dashes      bool // what is left out holds --
+	backslashes bool // a backslash escapes in plain literals, too
+}
+
 // commentPairs returns the key/value pairs of the SQL comments that stand at
 // the beginning or at the end of query, in the sqlcommenter convention
 // (key='url-encoded',…) or the older one of Rails (key:value,…). Where a key
 // occurs twice, the pair nearer to the end of the query comes first. Comments
 // in the middle, and whatever looks like a comment inside a string literal,
-// are not read. Of a query that was cut, only its beginning is.
-func commentPairs(query string, cut bool) []pair {
-	leading, trailing := edgeComments(query)
-	if cut {
-		trailing = nil
+// are not read. cut tells that a comment was, or may have been, left out in
+// part or wholly because the query is too long.
+func commentPairs(query string, how lexing) (ps []pair, cut bool) {
+	var leading, trailing []string
+	if how.cut {
+		leading, trailing, cut = cutComments(query, how)
+	} else {
+		leading, trailing = edgeComments(query, how.backslashes)
 	}
-	var ps []pair
 	for i := len(trailing) - 1; i >= 0; i-- {
 		ps = appendCommentPairs(ps, trailing[i])
 	}
 	for i := len(leading) - 1; i >= 0; i-- {
 		ps = appendCommentPairs(ps, leading[i])
 	}
-	return ps
+	return ps, cut
 }
 
 // edgeComments lexes query as PostgreSQL does and returns the comments before
 // its first token and behind its last one.
-//
-// BUG(enrich): with standard_conforming_strings off, a backslash in a plain
-// literal escapes a quote, which the lexer does not know.
-func edgeComments(query string) (leading, trailing []string) {
+func edgeComments(query string, backslashes bool) (leading, trailing []string) {
 	seenToken := false
 	for i := 0; i < len(query); {
 		rest := query[i:]
-		switch c := rest[0]; {
+		switch {
 		case strings.HasPrefix(rest, "/*"):
 			n := blockComment(rest)
 			text := strings.TrimSuffix(rest[2:n], "*/")
@@ -49,22 +55,25 @@ func edgeComments(query string) (leading, trailing []string) {
 		case strings.HasPrefix(rest, "--"):
 			i += lineComment(rest)
 			continue
-		case c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v' || c == ';':
+		case strings.IndexByte(betweenTokens, rest[0]) >= 0:
 			i++
 			continue
 		}
 		seenToken, trailing = true, trailing[:0]
-		i += token(rest)
+		i += token(rest, backslashes)
 	}
 	return leading, trailing
 }
 
+// betweenTokens is white space, and what ends a statement.
+const betweenTokens = " \t\n\r\f\v;"
+
 // token is the length of the token that s begins with: a literal, a quoted
 // identifier, a word, or one other byte.
-func token(s string) int {
+func token(s string, backslashes bool) int {
 	switch c := s[0]; {
 	case c == '\'':
-		return quoted(s, '\'', false)
+		return quoted(s, '\'', backslashes)
 	case c == '"':
 		return quoted(s, '"', false)
 	case (c == 'e' || c == 'E') && len(s) > 1 && s[1] == '\'':

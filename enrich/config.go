@@ -6,13 +6,26 @@ import (
 	"net/netip"
 	"path"
 	"slices"
+	"strings"
 )
 
 // Config is what an operator can say about the meaning of changes.
 type Config struct {
 	// Tables says how rows are named. A table that is not listed is named
 	// after itself.
-	Tables []Table `yaml:"-"`
+	Tables []Table `yaml:"-" json:"-"`
+	// Database is the name of the audited database; a stamp of another one is a
+	// forgery. Empty: not compared.
+	Database string `yaml:"-" json:"-"`
+	// Places knows where addresses lie; nil: nobody does.
+	Places Locator `yaml:"-" json:"-"`
+	// Presets are the frameworks whose session variables say who it is:
+	// postgrest (and Supabase), hasura, postgraphile. Default: none.
+	Presets []string `yaml:"presets"`
+	// BelievedUsers are the session users whose claims (session variables,
+	// presets, comments) count, * and ? as in file names. What others claim is
+	// kept in attribution, and names nobody. Default: every user.
+	BelievedUsers []string `yaml:"believed_users"`
 	// Actors map what PostgreSQL observed of a connection to an actor. The
 	// first rule that matches wins.
 	Actors []ActorRule `yaml:"actors"`
@@ -34,6 +47,8 @@ type Table struct {
 	Resource     string   // resource_type; empty: the name of the table
 	Key          []string // columns of resource_id; empty: the primary key
 	Secret       []string // columns whose values never enter the trail
+	ActorColumn  string   // says who wrote the row, such as updated_by; empty: none
+	ReasonColumn string   // says why; empty: none
 }
 
 // ActorRule maps observed facts to an actor.
@@ -49,7 +64,8 @@ type ActorRule struct {
 // ActorMatch is a set of conditions on a connection; empty ones hold.
 type ActorMatch struct {
 	DBUser          string `yaml:"db_user"`          // session user, * and ? as in file names
-	ApplicationName string `yaml:"application_name"` // likewise
+	DBRole          string `yaml:"db_role"`          // role set by SET ROLE, likewise
+	ApplicationName string `yaml:"application_name"` // likewise; what a pooler added does not count
 	Network         string `yaml:"network"`          // CIDR that holds the client address
 }
 
@@ -99,6 +115,16 @@ func (c Config) Validate() error {
 	var problems []error
 	bad := func(path, format string, args ...any) {
 		problems = append(problems, fmt.Errorf("%s: %s", path, fmt.Sprintf(format, args...)))
+	}
+	for i, name := range c.Presets {
+		if !validPreset(name) {
+			bad(fmt.Sprintf("presets[%d]", i), "is %q, want one of %s", name, strings.Join(Presets(), ", "))
+		}
+	}
+	for i, user := range c.BelievedUsers {
+		if user == "" {
+			bad(fmt.Sprintf("believed_users[%d]", i), "is empty")
+		}
 	}
 	for i, r := range c.Actors {
 		r.validate(fmt.Sprintf("actors[%d]", i), bad)

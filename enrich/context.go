@@ -1,8 +1,7 @@
 package enrich
 
 import (
-	"encoding/json"
-	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -10,8 +9,9 @@ import (
 )
 
 // The sources that attribution names, most trusted first. A rule is named
-// "rule:<name>". What a client claimed (session, comment) is asserted; what
-// PostgreSQL itself knows is observed.
+// "rule:<name>", a preset "preset:<name>". What a client claimed (session,
+// preset, comment, row, application_name) is asserted; what PostgreSQL itself
+// knows is observed.
 const (
 	fromEvent    = "event" // an argument of pgwitness.event()
 	fromSession  = "session"
@@ -25,7 +25,10 @@ const (
 type context struct {
 	template    audit.Entry // who, where and why are filled in
 	attribution []byte      // JSON object
-	attributed  bool        // the actor is more than a database user
+	who         ActorSource // how the actor is known
+	payload     *payload    // what it was made of; nil: no stamp
+
+	rows map[rowClaims]*context // made of this one and of what rows say; nil: none yet
 }
 
 // field is one attributed column: its value and the source it was taken from.
@@ -62,9 +65,12 @@ func fieldNames() [fieldCount]string {
 
 // attribution collects the fields; the first source to set one wins.
 type attribution struct {
-	fields  [fieldCount]field
-	comment []pair // of comments, without a column of their own
-	flags   []pair // what was wrong with the claims
+	fields      [fieldCount]field
+	place       Place  // of the address
+	comment     []pair // of comments, without a column of their own
+	claims      []pair // of audit.context, likewise
+	disbelieved []pair // claims of a user who is not believed
+	flags       []pair // what was wrong with the claims
 }
 
 type pair struct{ key, value string }
@@ -86,26 +92,36 @@ func (a *attribution) take(i int, value, source string) {
 
 // takeNamed is take for the field called name; ok is false if there is none.
 func (a *attribution) takeNamed(name, value, source string) (ok bool) {
+	i := a.index(name)
+	if i < 0 {
+		return false
+	}
+	a.take(i, value, source)
+	return true
+}
+
+// index is the field called name, -1 if there is none.
+func (a *attribution) index(name string) int {
 	for i := range a.fields {
 		if a.fields[i].name == name {
-			a.take(i, value, source)
-			return true
+			return i
 		}
 	}
-	return false
+	return -1
 }
 
 func (a *attribution) flag(key, value string) { a.flags = append(a.flags, pair{key, value}) }
 
-// newContext resolves the facts of p, most trusted source first. p is nil for
-// changes that no stamp governs.
-func newContext(p *payload, r *rules) *context {
+// newContext resolves the facts of p, and of the row, most trusted source
+// first. p is nil for changes that no stamp governs.
+func newContext(p *payload, r *rules, row rowClaims) *context {
 	a := newAttribution()
 	if p == nil {
 		a.flag("context", "bypassed")
+		a.takeRow(row)
 		a.take(actorID, "unknown", fromNone)
-		a.take(actorType, "unknown", fromNone)
-		return a.context(&payload{})
+		a.takeType()
+		return a.context(nil, r)
 	}
 	if p.Error != "" {
 		a.flag("stamp_error", p.Error)
@@ -113,73 +129,46 @@ func newContext(p *payload, r *rules) *context {
 	if p.ClaimsCut {
 		a.flag("claims", "cut")
 	}
-	a.takeSession(p)
-	a.takeComments(p)
+	a.takeClaims(p, r)
+	a.takeRow(row)
 	a.takeRules(p, r)
+	a.takeAddress(p)
 	a.takeObserved(p)
-	return a.context(p)
+	return a.context(p, r)
 }
 
-// takeSession takes the session variables, the single ones before the JSON in
-// audit.context.
-func (a *attribution) takeSession(p *payload) {
-	a.takeEvent(p.Event)
-	for i := range a.fields {
-		a.take(i, p.Claims[a.fields[i].name], fromSession)
-	}
-	text := p.Claims["context"]
-	if text == "" {
-		return
-	}
-	var claims map[string]any
-	if err := json.Unmarshal([]byte(text), &claims); err != nil {
-		a.flag("invalid_context", text)
-		return
-	}
-	for i := range a.fields {
-		a.take(i, scalar(claims[a.fields[i].name]), fromSession)
-	}
-}
-
-// scalar is the text of a JSON value that can stand in a column.
-func scalar(v any) string {
-	switch v := v.(type) {
-	case string:
-		return v
-	case float64:
-		return strconv.FormatFloat(v, 'f', -1, 64)
-	case bool:
-		return strconv.FormatBool(v)
-	}
-	return ""
+func (a *attribution) takeRow(row rowClaims) {
+	a.take(actorID, row.actor, fromRow)
+	a.take(reasonCode, row.reason, fromRow)
 }
 
 // takeComments takes the SQL comments at the ends of the client's query.
 func (a *attribution) takeComments(p *payload) {
-	if p.QueryCut {
-		a.flag("comment", "query cut")
+	pairs, cut := commentPairs(p.Query, p.lexing())
+	if cut {
+		a.flag("comments", "cut")
 	}
-	for _, kv := range commentPairs(p.Query, p.QueryCut) {
+	for _, kv := range pairs {
 		switch {
 		case kv.key == "traceparent":
-			a.take(traceID, traceOf(kv.value), fromComment)
+			a.takeTrace(kv.value, fromComment)
 		case kv.key == "application":
 			a.take(sourceName, kv.value, fromComment)
 		case a.takeNamed(kv.key, kv.value, fromComment):
 		default:
-			a.comment = append(a.comment, kv)
+			a.comment = appendNew(a.comment, kv)
 		}
 	}
 }
 
-// traceOf is the trace id of a W3C traceparent header, version 00:
-// 00-<32 hex>-<16 hex>-<2 hex>.
-func traceOf(traceparent string) string {
-	parts := strings.Split(traceparent, "-")
-	if len(parts) < 4 || len(parts[1]) != 32 {
-		return ""
+// appendNew appends kv under a key that ps does not have yet: of two comments
+// that disagree both values are kept.
+func appendNew(ps []pair, kv pair) []pair {
+	key := kv.key
+	for n := 2; slices.ContainsFunc(ps, func(p pair) bool { return p.key == kv.key }); n++ {
+		kv.key = key + " " + strconv.Itoa(n)
 	}
-	return parts[1]
+	return append(ps, kv)
 }
 
 func (a *attribution) takeRules(p *payload, r *rules) {
@@ -194,20 +183,31 @@ func (a *attribution) takeRules(p *payload, r *rules) {
 		a.take(actorEmail, rule.Actor.Email, from)
 		a.take(actorRole, rule.Actor.Role, from)
 		a.take(actorType, rule.Actor.Type, from)
+	} else if rule.Actor.Type == "human" && rule.Actor.ID != "" {
+		// The connection belongs to one person, and claims to be another.
+		a.flag("contradicts", from+" "+rule.Actor.ID)
 	}
 	a.take(sourceName, rule.Actor.Source, from)
 }
 
 // takeObserved takes what PostgreSQL knows by itself.
 func (a *attribution) takeObserved(p *payload) {
-	a.take(ipAddress, p.Host, fromObserved)
-	if a.fields[actorID].source != "" {
-		a.take(actorType, typeOfID(a.fields[actorID].value), fromInferred)
-	}
+	known := a.fields[actorID].source != ""
 	if p.SessionUser != "" {
 		a.take(actorID, "db:"+p.SessionUser, fromObserved)
 	}
 	a.take(actorID, "unknown", fromNone)
+	if known {
+		a.takeType()
+	}
+	a.take(actorType, "unknown", fromNone)
+}
+
+// takeType tells the type of a known actor by his id.
+func (a *attribution) takeType() {
+	if f := a.fields[actorID]; f.source != fromNone {
+		a.take(actorType, typeOfID(f.value), fromInferred)
+	}
 	a.take(actorType, "unknown", fromNone)
 }
 
@@ -224,23 +224,27 @@ func typeOfID(id string) string {
 }
 
 // context makes the entry template and the attribution object.
-func (a *attribution) context(p *payload) *context {
-	a.normaliseAddress()
+func (a *attribution) context(p *payload, r *rules) *context {
+	a.normaliseAddress(r.places)
 	a.checkType()
 	f := &a.fields
 	t := audit.Entry{
 		ActorID: f[actorID].text(), ActorEmail: f[actorEmail].text(),
 		ActorRole: f[actorRole].text(), ActorType: f[actorType].text(),
 		Source: f[sourceName].text(), IPAddress: f[ipAddress].text(), UserAgent: f[userAgent].text(),
+		GeoCountry: optional(a.place.Country), GeoCity: optional(a.place.City),
+		GeoLat: optional(a.place.Latitude), GeoLon: optional(a.place.Longitude),
 		ReasonCode: f[reasonCode].text(), ReasonNote: f[reasonNote].text(),
 		RequestID: f[requestID].text(), TraceID: f[traceID].text(), APIKeyID: f[apiKeyID].text(),
-		DBUser: optional(p.SessionUser), ApplicationName: optional(p.Application),
 	}
-	who := f[actorID].source
+	if p != nil {
+		t.DBUser, t.ApplicationName = optional(p.SessionUser), optional(p.Application)
+	}
 	return &context{
 		template:    t,
 		attribution: a.json(p),
-		attributed:  who != fromNone && who != fromObserved,
+		who:         actorSource(f[actorID].source),
+		payload:     p,
 	}
 }
 
@@ -256,22 +260,6 @@ func optional(s string) audit.Text {
 		return nil
 	}
 	return audit.T(s)
-}
-
-// normaliseAddress writes an IP address in its one canonical form (RFC 5952,
-// IPv4 in IPv6 unmapped). What is no address is kept as it is, and flagged.
-func (a *attribution) normaliseAddress() {
-	f := &a.fields[ipAddress]
-	if f.source == "" {
-		return
-	}
-	first, _, _ := strings.Cut(f.value, ",") // X-Forwarded-For: the client stands first
-	ip, err := netip.ParseAddr(strings.TrimSpace(first))
-	if err != nil {
-		a.flag("invalid_ip_address", f.value)
-		return
-	}
-	f.value = ip.Unmap().WithZone("").String()
 }
 
 // checkType keeps actor_type to its five words.
@@ -299,6 +287,8 @@ func (a *attribution) json(p *payload) []byte {
 	}
 	b = appendObject(b, "observed", a.observed(p))
 	b = appendObject(b, "comment", a.comment)
+	b = appendObject(b, "context_claims", a.claims)
+	b = appendObject(b, "disbelieved", a.disbelieved)
 	if i := mfaAt; a.fields[i].source != "" {
 		b = appendPair(b, "mfa_at_value", a.fields[i].value)
 	}
@@ -310,6 +300,9 @@ func (a *attribution) json(p *payload) []byte {
 
 func (a *attribution) observed(p *payload) []pair {
 	var ps []pair
+	if p == nil {
+		return nil
+	}
 	if p.Host != "" && a.fields[ipAddress].source != fromObserved {
 		ps = append(ps, pair{"host", p.Host})
 	}

@@ -21,6 +21,7 @@ import (
 // hand. It is owned by one goroutine.
 type Enricher struct {
 	stream  string
+	db      string // stamps must name it; empty: any
 	auth    *authenticator
 	rules   *rules
 	plans   map[uint32]*plan
@@ -45,11 +46,11 @@ type txState struct {
 // Enricher.
 type Stats struct {
 	Entries    uint64
-	Attributed uint64 // entries whose actor is more than the database user
-	Bypassed   uint64 // entries without a stamp
-	Forged     uint64 // messages with our prefix and a bad MAC
-	RuleErrors uint64 // action rules that failed on a row
-	Refused    uint64 // attempts that a guard refused
+	BySource   [actorSources]uint64 // entries by how the actor is known, see ActorSource
+	Bypassed   uint64               // entries without a stamp
+	Forged     uint64               // messages with our prefix and a bad MAC
+	RuleErrors uint64               // action rules that failed on a row
+	Refused    uint64               // attempts that a guard refused
 }
 
 // New returns an Enricher for stream. key is the stamp key of the audited
@@ -61,12 +62,13 @@ func New(stream string, cfg Config, key [32]byte) (*Enricher, error) {
 	}
 	e := &Enricher{
 		stream: stream,
+		db:     cfg.Database,
 		auth:   newAuthenticator(key),
 		rules:  r,
 		plans:  make(map[uint32]*plan),
 		stamps: newStampCache(),
 	}
-	e.unknown = newContext(nil, r)
+	e.unknown = newContext(nil, r, rowClaims{})
 	return e, nil
 }
 
@@ -120,6 +122,10 @@ func (e *Enricher) countRows(tx *audit.Tx) {
 func (e *Enricher) appendRow(dst []audit.Entry, tx *audit.Tx, c *audit.Change) []audit.Entry {
 	ctx := e.governing()
 	p := e.plan(c.Relation)
+	bypassed := ctx == e.unknown
+	if p.row != (rowColumns{-1, -1}) {
+		ctx = e.rowContext(ctx, p, c)
+	}
 	dst, n := e.begin(dst, ctx, tx)
 	n.ResourceType = p.resourceType
 	n.SchemaName, n.TableName = p.schema, p.table
@@ -135,12 +141,10 @@ func (e *Enricher) appendRow(dst []audit.Entry, tx *audit.Tx, c *audit.Change) [
 	}
 	n.Attribution = e.attribution(ctx, notes)
 
-	if ctx == e.unknown {
+	if bypassed {
 		e.stats.Bypassed++
 	}
-	if ctx.attributed {
-		e.stats.Attributed++
-	}
+	e.stats.BySource[ctx.who]++
 	return dst
 }
 

@@ -222,7 +222,7 @@ func TestStampGovernsWhatFollows(t *testing.T) {
 	if !strings.Contains(es[0].Attribution.String(), `"context":"bypassed"`) {
 		t.Errorf("an entry without a stamp does not say so: %s", es[0].Attribution)
 	}
-	if s := e.Stats(); s.Bypassed != 2 || s.Attributed != 3 || s.Entries != 5 {
+	if s := e.Stats(); s.Bypassed != 2 || s.Attributed() != 3 || s.Entries != 5 {
 		t.Errorf("stats %+v", s)
 	}
 }

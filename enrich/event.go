@@ -42,6 +42,9 @@ func (e *Enricher) eventPayload(body []byte, tx *audit.Tx, transactional bool) (
 	if transactional && uint32(p.XID) != tx.XID {
 		return nil, fmt.Errorf("%w: written for transaction %d, found in %d", errForged, uint32(p.XID), tx.XID)
 	}
+	if err := e.ofThisDatabase(&p); err != nil {
+		return nil, err
+	}
 	if p.Event == nil {
 		return nil, fmt.Errorf("decode event: there is none in the message")
 	}
@@ -50,7 +53,7 @@ func (e *Enricher) eventPayload(body []byte, tx *audit.Tx, transactional bool) (
 
 // appendEvent makes the entry of something that is not a change of a row.
 func (e *Enricher) appendEvent(dst []audit.Entry, tx *audit.Tx, p *payload, kind string, before int64) []audit.Entry {
-	ctx := newContext(p, e.rules)
+	ctx := newContext(p, e.rules, rowClaims{})
 	dst, n := e.begin(dst, ctx, tx)
 	e.setTime(n, p.At, before)
 	n.XID = uint32(p.XID)
@@ -70,9 +73,7 @@ func (e *Enricher) appendEvent(dst []audit.Entry, tx *audit.Tx, p *payload, kind
 		n.NewValues = e.arena.save(ev.Details)
 	}
 	n.Attribution = e.attribution(ctx, ns)
-	if ctx.attributed {
-		e.stats.Attributed++
-	}
+	e.stats.BySource[ctx.who]++
 	return dst
 }
 
@@ -114,5 +115,6 @@ func (e *Enricher) appendForgery(dst []audit.Entry, tx *audit.Tx, m *audit.Messa
 	b = appendPair(b, "content", hex.EncodeToString(kept))
 	n.NewValues = e.arena.save(append(b, '}'))
 	n.Attribution = ctx.attribution
+	e.stats.BySource[ctx.who]++
 	return dst
 }

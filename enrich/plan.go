@@ -16,6 +16,7 @@ type plan struct {
 	table        audit.Text
 	columns      []column
 	key          []int // indexes into columns, in key order
+	row          rowColumns
 	byName       []int // indexes into columns, sorted by column name
 	actions      [4][]*actionRule
 	identity     string // words for the notes
@@ -66,6 +67,7 @@ func newPlan(r *audit.Relation, rules *rules) *plan {
 		schema:       audit.T(r.Schema),
 		table:        audit.T(r.Name),
 		key:          r.Key,
+		row:          t.rowColumns(r),
 		identity:     identityWord(r.Identity),
 	}
 	if len(t.Key) > 0 {

@@ -19,12 +19,14 @@ type rules struct {
 	actions       []actionRule
 	vocabulary    map[string]bool
 	bulkThreshold int
+	believed      []*regexp.Regexp // session users whose claims count; empty: all
+	places        Locator          // nil: none
 }
 
 type actorRule struct {
 	ActorRule
-	dbUser, application *regexp.Regexp // nil: any
-	network             netip.Prefix   // invalid: any
+	dbUser, dbRole, application *regexp.Regexp // nil: any
+	network                     netip.Prefix   // invalid: any
 }
 
 type actionRule struct {
@@ -42,6 +44,10 @@ func compileRules(cfg Config) (*rules, error) {
 		tables:        make(map[string]Table),
 		vocabulary:    make(map[string]bool),
 		bulkThreshold: cfg.BulkThreshold,
+		places:        cfg.Places,
+	}
+	for _, user := range cfg.BelievedUsers {
+		r.believed = append(r.believed, glob(user))
 	}
 	if r.bulkThreshold == 0 {
 		r.bulkThreshold = DefaultBulkThreshold
@@ -66,7 +72,8 @@ func compileRules(cfg Config) (*rules, error) {
 }
 
 func compileActor(a ActorRule) actorRule {
-	c := actorRule{ActorRule: a, dbUser: glob(a.Match.DBUser), application: glob(a.Match.ApplicationName)}
+	m := a.Match
+	c := actorRule{ActorRule: a, dbUser: glob(m.DBUser), dbRole: glob(m.DBRole), application: glob(m.ApplicationName)}
 	c.network, _ = netip.ParsePrefix(a.Match.Network) // validated; empty stays invalid
 	return c
 }
@@ -116,7 +123,7 @@ func (r *rules) actor(p *payload) *actorRule {
 }
 
 func (a *actorRule) holds(p *payload) bool {
-	if !matches(a.dbUser, p.SessionUser) || !matches(a.application, p.Application) {
+	if !matches(a.dbUser, p.SessionUser) || !matches(a.dbRole, p.Role) || !a.isApplication(p.Application) {
 		return false
 	}
 	if !a.network.IsValid() {
@@ -124,6 +131,16 @@ func (a *actorRule) holds(p *payload) bool {
 	}
 	ip, err := netip.ParseAddr(p.Host)
 	return err == nil && a.network.Contains(ip.Unmap())
+}
+
+// isApplication reports whether the application is meant, as it calls itself or
+// as a pooler that adds the host calls it.
+func (a *actorRule) isApplication(name string) bool {
+	if matches(a.application, name) {
+		return true
+	}
+	plain, _, ok := pooledApplication(name)
+	return ok && matches(a.application, plain)
 }
 
 // action names what c did: by the first rule that holds, else by the number of

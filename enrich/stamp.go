@@ -43,12 +43,20 @@ type payload struct {
 	Depth       int               `json:"t"`
 	Claims      map[string]string `json:"c"`
 	Query       string            `json:"q"`
-	QueryCut    bool              `json:"qc"`
+	QueryCut    bool              `json:"qc"` // only the ends of the query are there
+	QueryDashes bool              `json:"qd"` // the part that is left out holds --
+	Backslashes bool              `json:"qb"` // standard_conforming_strings is off
 	ClaimsCut   bool              `json:"cc"`
+	Presets     presetClaims      `json:"p"`
 	Error       string            `json:"err"` // SQLSTATE of what kept the stamp from being whole
 	At          int64             `json:"at"`  // microseconds since 1970
 	Event       *event            `json:"e"`
 }
+
+// presetClaims is what each preset found, under the names of our fields.
+type presetClaims map[string]map[string]string
+
+func (p *payload) lexing() lexing { return lexing{p.QueryCut, p.QueryDashes, p.Backslashes} }
 
 // authenticator checks MACs; its buffers live with it, so that a check costs no
 // memory.
@@ -108,11 +116,24 @@ func (e *Enricher) stamp(body []byte, xid uint32) (*context, error) {
 	if uint32(p.XID) != xid {
 		return nil, fmt.Errorf("%w: written for transaction %d, found in %d", errForged, uint32(p.XID), xid)
 	}
-	c := newContext(&p, e.rules)
+	if err := e.ofThisDatabase(&p); err != nil {
+		return nil, err
+	}
+	c := newContext(&p, e.rules, rowClaims{})
 	if ok {
 		e.remember(rest, c)
 	}
 	return c, nil
+}
+
+// ofThisDatabase refuses what was written in another database, of which this
+// one, or its keys, may be a copy. A stamp that could not be made whole may lack
+// the name.
+func (e *Enricher) ofThisDatabase(p *payload) error {
+	if e.db == "" || p.Database == e.db || p.Database == "" && p.Error != "" {
+		return nil
+	}
+	return fmt.Errorf("%w: written in database %q, found in %q", errForged, p.Database, e.db)
 }
 
 func (e *Enricher) remember(rest []byte, c *context) {

@@ -114,7 +114,7 @@ func (c *checker) checkRetained() {
 func (c *checker) checkObjects() {
 	o := c.objects
 	c.either(o.Schema && o.Installed, "schema", "pgwitness", audit.Failure, "the schema pgwitness is not installed", setupVerb)
-	for _, name := range functionFiles() {
+	for _, name := range c.cfg.functions() {
 		state, err := c.functionState(name)
 		if err != nil {
 			c.err = err

@@ -36,6 +36,9 @@ type Config struct {
 	// Exclude takes tables out again that a pattern of Tables caught; names or
 	// patterns.
 	Exclude []string `yaml:"exclude"`
+	// Presets are the frameworks whose session variables the stamps carry:
+	// postgrest, hasura, postgraphile. Default: none.
+	Presets []string `yaml:"presets"`
 	// Failover makes a slot that PostgreSQL 17 and later copy to standbys.
 	// Default: false.
 	Failover bool `yaml:"failover"`
@@ -119,6 +122,11 @@ func (c Config) Validate() error {
 	}
 	if err := ValidateGuards(c.Guards); err != nil {
 		problems = append(problems, err)
+	}
+	for i, name := range c.Presets {
+		if _, ok := presets()[name]; !ok {
+			add(fmt.Sprintf("presets[%d]", i), "%q is none of postgrest, hasura, postgraphile", name)
+		}
 	}
 	if c.LockTimeout < time.Millisecond {
 		add("lock_timeout", "%s is not at least 1ms", c.LockTimeout)

@@ -124,8 +124,12 @@ func TestWantedFunctions(t *testing.T) {
 		"connection_facts": {Language: "sql", Volatility: "i"},
 		"claim":            {Language: "plpgsql", Volatility: "v", Config: []string{"search_path=pg_catalog, pg_temp"}},
 		"guard":            {Language: "plpgsql", Definer: true, Volatility: "v", Config: []string{"search_path=pg_catalog, pg_temp"}},
+
+		"preset_postgrest":    {Language: "plpgsql", Volatility: "v", Config: []string{"search_path=pg_catalog, pg_temp"}},
+		"preset_hasura":       {Language: "plpgsql", Volatility: "v", Config: []string{"search_path=pg_catalog, pg_temp"}},
+		"preset_postgraphile": {Language: "sql", Volatility: "v", Config: []string{"search_path=pg_catalog, pg_temp"}},
 	} {
-		got, err := wantedFunction(name)
+		got, err := Config{}.wantedFunction(name)
 		if err != nil || len(got.Body) < 20 {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -137,7 +141,7 @@ func TestWantedFunctions(t *testing.T) {
 			t.Errorf("%s has no reason", name)
 		}
 	}
-	if len(functionFiles()) != 8 {
+	if len(functionFiles()) != 11 {
 		t.Error("a function has no test")
 	}
 }

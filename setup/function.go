@@ -21,26 +21,30 @@ type function struct {
 
 // functionFiles are the files of the functions, those first that others call.
 func functionFiles() []string {
-	return []string{"inner_pad", "outer_pad", "connection_facts", "message", "stamp", "event", "claim", "guard"}
+	return []string{"inner_pad", "outer_pad", "connection_facts",
+		"preset_postgrest", "preset_hasura", "preset_postgraphile", "message", "stamp", "event", "claim", "guard"}
 }
 
 // whyFunction says what a function is for.
 func whyFunction(name string) string {
 	return map[string]string{
-		"inner_pad":        "one half of the key, for the functions of pgwitness only",
-		"outer_pad":        "the other half of the key",
-		"connection_facts": "what PostgreSQL knows of a connection: database, address, process",
-		"message":          "the content of a stamp: who, from where and why, with a MAC",
-		"stamp":            "the trigger function: writes a stamp when the context of the changes is a new one",
-		"claim":            "what a client says in its session variables, for the guards",
-		"guard":            "the trigger function of the guards: refuses what lacks a reason, and records that",
-		"event":            "records what is not a change of a row; any role may call it",
+		"inner_pad":           "one half of the key, for the functions of pgwitness only",
+		"outer_pad":           "the other half of the key",
+		"connection_facts":    "what PostgreSQL knows of a connection: database, address, process",
+		"preset_postgrest":    "what PostgREST and Supabase say about the user and the request",
+		"preset_hasura":       "what Hasura says about the user",
+		"preset_postgraphile": "what PostGraphile says about the user",
+		"message":             "the content of a stamp: who, from where and why, with a MAC",
+		"stamp":               "the trigger function: writes a stamp when the context of the changes is a new one",
+		"event":               "records what is not a change of a row; any role may call it",
+		"claim":               "what a client says in its session variables, for the guards",
+		"guard":               "the trigger function of the guards: refuses what lacks a reason, and records that",
 	}[name]
 }
 
 // wantedFunction reads what the file of a function wants out of its text.
-func wantedFunction(name string) (function, error) {
-	text, err := statements("install/" + name + ".sql")
+func (c Config) wantedFunction(name string) (function, error) {
+	text, err := statements("install/"+name+".sql", c.presetFill()...)
 	if err != nil {
 		return function{}, err
 	}
@@ -82,7 +86,7 @@ func (f function) same(want function) bool {
 
 // functionState is missing, altered or "" for sound.
 func (v *view) functionState(name string) (string, error) {
-	want, err := wantedFunction(name)
+	want, err := v.cfg.wantedFunction(name)
 	if err != nil {
 		return "", err
 	}

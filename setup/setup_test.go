@@ -43,11 +43,13 @@ func TestServers(t *testing.T) {
 
 		{"stamp once per context", stampOncePerContext},
 		{"stamp facts", stampFacts},
+		{"stamp presets", stampPresets},
 		{"stamp queries with comments", stampComments},
 		{"stamp trigger depth", stampDepth},
 		{"stamp every way of writing", stampEveryWay},
 		{"stamp in the background", stampInBackground},
 		{"stamp size", stampSize},
+		{"stamp cost", stampCost},
 		{"stamp under a hostile search path", hostileSearchPath},
 		{"stamp never raises", stampNeverRaises},
 		{"stamp in other encodings", otherEncodings},

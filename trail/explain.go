@@ -55,7 +55,7 @@ func (s *sentence) provenance() {
 // isSource tells the provenance of a field from other notes of the attribution.
 func isSource(s string) bool {
 	kind, _, _ := strings.Cut(s, ":")
-	return slices.Contains([]string{"session", "comment", "preset", "row", "rule", "observed", "inferred", "none"}, kind)
+	return slices.Contains([]string{"session", "comment", "preset", "row", "rule", "directory", "application_name", "observed", "inferred", "none"}, kind)
 }
 
 // sourceWords says in words who stands behind a source.
@@ -70,6 +70,10 @@ func sourceWords(source string) string {
 		return "the framework " + name(detail, 60) + ", in its session variables"
 	case "row":
 		return "the row itself"
+	case "directory":
+		return "the users table, as it was at that moment"
+	case "application_name":
+		return "the pooler, in the application name"
 	case "inferred":
 		return "inferred from the form of the id"
 	case "rule":
@@ -87,7 +91,7 @@ func (s *sentence) client() {
 		text  audit.Text
 	}{
 		{"request", e.RequestID}, {"trace", e.TraceID}, {"API key", e.APIKeyID},
-		{"database user", e.DBUser}, {"application", e.ApplicationName}, {"client", e.UserAgent},
+		{"database user", e.DBUser}, {"application", e.ApplicationName}, {"program", agent(e.UserAgent)}, {"client", e.UserAgent},
 	} {
 		if len(f.text) > 0 {
 			parts = append(parts, f.label+" "+name(f.text.String(), limit(s.style.Width, 120)))

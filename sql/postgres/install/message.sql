@@ -22,6 +22,7 @@ AS $pgwitness$
 DECLARE
     query   text := current_query();
     claims  text;
+    presets text;
     payload text;
     body    bytea;
 BEGIN
@@ -59,15 +60,23 @@ BEGIN
                 length(current_setting('audit.context', true)) > 1048576) THEN
                 claims := concat(claims, ',"cc":true');
             END IF;
+            -- Asserted, too: what a framework sets by itself, if that is configured.
+            presets := concat({presets});
+            presets := CASE WHEN presets <> '' THEN concat(',"p":{', substr(presets, 2), '}') END;
         END IF;
 
-        -- The client's query, only when it may hold a comment.
+        -- The client's query, only when it may hold a comment; and what must be known
+        -- to tell a comment from a literal.
         IF query IS NULL OR query NOT LIKE '%/*%' THEN
             query := NULL; -- a background worker has none at all
         ELSIF length(query) <= 8192 THEN
             query := concat(',"q":', to_json(query));
         ELSE
-            query := concat(',"q":', to_json(concat(left(query, 4096), right(query, 4096))), ',"qc":true');
+            query := concat(',"q":', to_json(concat(left(query, 4096), right(query, 4096))), ',"qc":true',
+                CASE WHEN strpos(substr(query, 4097, length(query) - 8192), '--') > 0 THEN ',"qd":true' END);
+        END IF;
+        IF query IS NOT NULL AND current_setting('standard_conforming_strings') = 'off' THEN
+            query := concat(query, ',"qb":true');
         END IF;
 
         payload := concat(
@@ -77,7 +86,7 @@ BEGIN
             CASE WHEN current_setting('role') <> 'none' THEN ',"r":' || to_json(current_setting('role')) END,
             CASE WHEN current_setting('application_name') <> '' THEN ',"a":' || to_json(current_setting('application_name')) END,
             CASE WHEN depth > 0 THEN ',"t":' || depth END,
-            claims, query, more, '}');
+            claims, presets, query, more, '}');
         body := convert_to(payload, 'UTF8');
         RETURN kind || substr(sha256(pgwitness.outer_pad() || sha256(pgwitness.inner_pad() || kind || body)), 1, 16) || body;
     EXCEPTION WHEN others THEN

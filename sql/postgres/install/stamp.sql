@@ -53,7 +53,7 @@ BEGIN
         pg_catalog.current_setting('audit.request_id', true),
         pg_catalog.current_setting('audit.api_key_id', true),
         pg_catalog.current_setting('audit.mfa_at', true),
-        pg_catalog.current_setting('audit.context', true));
+        pg_catalog.current_setting('audit.context', true){preset_variables});
     IF pg_catalog.texteq(state, pg_catalog.current_setting('pgwitness.stamped', true)) THEN
         RETURN NULL;
     END IF;
