@@ -43,8 +43,8 @@ func (w *Witness) edition() string {
 // only now.
 func (w *Witness) attribute(cfg enrich.Config, database, dsn string) enrich.Config {
 	cfg.Database = database
-	if len(cfg.BelievedUsers) > 0 { // what we say of ourselves is believed
-		cfg.BelievedUsers = append(slices.Clone(cfg.BelievedUsers), userOf(dsn))
+	if user := userOf(dsn); len(cfg.BelievedUsers) > 0 && user != "" { // what we say of ourselves is believed
+		cfg.BelievedUsers = append(slices.Clone(cfg.BelievedUsers), user)
 	}
 	if w.places != nil {
 		cfg.Places = places{w.places}
