@@ -50,6 +50,18 @@ torture: engines ## Kill the sidecar 50 times and ClickHouse 10 times under load
 test-huge: engines ## One transaction of 5 million rows; the sidecar must stay below 256 MiB
 	PGWITNESS_HUGE_ROWS=5000000 go test -count=1 -timeout 60m -v -run huge_transaction ./test
 
+# The sources of PostgreSQL are not part of this repository. They are on
+# postgresql.org and in each distribution (Debian: apt-get source postgresql-15);
+# an unpacked archive or a checkout will do, of the same major as the server.
+# PGWITNESS_REGRESS_LIB names a folder with the suite's regress.so, which
+# `make -C src/test/regress` makes in configured sources; without it the files
+# that call its functions run in part. PGWITNESS_PG_MAJOR takes another server
+# than the newest, PGWITNESS_PSQL another psql than that of the PATH.
+.PHONY: test-regress
+test-regress: engines ## Run PostgreSQL's own regression suite as a workload (PGWITNESS_PG_SOURCE=folder)
+	@[ -d "$${PGWITNESS_PG_SOURCE:-}/src/test/regress/sql" ] || { echo "PGWITNESS_PG_SOURCE must name a folder with the sources of PostgreSQL, for example: make test-regress PGWITNESS_PG_SOURCE=\$$HOME/src/postgresql-18" >&2; exit 1; }
+	PGWITNESS_REGRESS_REPORT="$(CURDIR)/docs/regression-suite.md" go test -count=1 -timeout 120m -v -run AfterRegressionSuite ./test
+
 .PHONY: test-matrix
 test-matrix: $(MATRIX) test ## Run every test, those over PostgreSQL versions on 14 to 18
 
