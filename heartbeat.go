@@ -62,9 +62,9 @@ type startEvent struct {
 // configuration, and what the publication lets through. A crash behind an event
 // and before the state is saved makes the next start repeat the event.
 func (s *stream) announce(ctx context.Context, t *tenure, k *sink.Sink, reader *cdc.Reader, spooling bool) error {
-	if p, err := t.readPublication(ctx, s.cfg.Postgres.Publication); err != nil {
+	if p, err := t.readPublication(ctx, s.cfg.Postgres.Publication); err != nil && !busy(err) {
 		return err
-	} else if p == nil {
+	} else if err == nil && p == nil {
 		return publicationLoss(s.cfg).err(s.cfg.Name)
 	}
 	if !s.started {

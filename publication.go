@@ -43,8 +43,12 @@ type edit struct {
 
 // readPublication reads the publication; nil when there is none.
 func (t *tenure) readPublication(ctx context.Context, name string) (*publication, error) {
+	file := "publication.sql"
+	if strings.HasPrefix(t.conn.PgConn().ParameterStatus("server_version"), "14") {
+		file = "publication_14.sql"
+	}
 	var text string
-	err := t.ask(ctx, "publication.sql", []any{name}, &text)
+	err := t.ask(ctx, file, []any{name}, &text)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -192,6 +196,10 @@ type publicationEvent struct {
 // once more.
 func (s *stream) checkPublication(ctx context.Context, t *tenure) error {
 	now, err := t.readPublication(ctx, s.cfg.Postgres.Publication)
+	if busy(err) {
+		s.log.Warn().Err(err).Msg("publication not looked at: tables are locked or being dropped; the next look covers this one")
+		return nil
+	}
 	if err != nil {
 		return err
 	}

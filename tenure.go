@@ -52,6 +52,7 @@ func openTenure(ctx context.Context, s StreamConfig, log zerolog.Logger) (*tenur
 		"application_name": "pgwitness standby " + s.Name, "client_encoding": "UTF8", "search_path": "",
 		"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
 		"idle_session_timeout": "0", "statement_timeout": "10s",
+		"lock_timeout":       "2s", // what somebody else has locked is looked at later
 		"synchronous_commit": "local", // an event must not wait for a standby that is away
 	} {
 		cfg.RuntimeParams[name] = value
@@ -176,6 +177,21 @@ func execFile(ctx context.Context, tx pgx.Tx, file string, args ...any) error {
 	}
 	_, err = tx.Exec(ctx, text, args...)
 	return err
+}
+
+// busy reports whether a statement failed because of what others do to tables
+// at that moment: a lock, a table dropped while it was looked at. The session
+// goes on, and the question can be asked again later.
+func busy(err error) bool {
+	var said *pgconn.PgError
+	if !errors.As(err, &said) {
+		return false
+	}
+	switch said.Code {
+	case "55P03", "XX000", "42P01": // lock_not_available, internal_error (no relation of that OID), undefined_table
+		return true
+	}
+	return false
 }
 
 // report is write for events that capture can do without: where the database
