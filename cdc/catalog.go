@@ -19,18 +19,17 @@ var keySQL string
 // over a connection of its own that it opens when it is first asked.
 //
 // The catalog tells of now, and the log of then. What is remembered helps where
-// the two differ: the keys of all published tables are read at the first
+// the two differ: the keys of all tables are read at the first
 // question, so that the key of a table is still known when the reader comes to
 // the changes from before it was dropped.
 type Catalog struct {
-	line        sideline
-	publication string
-	known       map[uint32]Facts // nil until the first question
+	line  sideline
+	known map[uint32]Facts // nil until the first question
 }
 
 // NewCatalog makes a Catalog that is not connected yet.
 func NewCatalog(cfg Config) *Catalog {
-	return &Catalog{line: sideline{dsn: cfg.DSN, timeout: cfg.CatalogTimeout}, publication: cfg.Publication}
+	return &Catalog{line: sideline{dsn: cfg.DSN, timeout: cfg.CatalogTimeout}}
 }
 
 // Facts implements KeySource. It is asked once for every
@@ -71,9 +70,9 @@ func factsOf(rows []row) (f Facts) {
 	return f
 }
 
-// load reads the primary keys of all published tables.
+// load reads the primary keys of all tables.
 func (c *Catalog) load(ctx context.Context, conn *pgconn.PgConn) error {
-	rows, err := ask(ctx, conn, keysSQL, c.publication)
+	rows, err := ask(ctx, conn, keysSQL, "")
 	if err != nil {
 		return err
 	}

@@ -60,6 +60,23 @@ func TestCatalog(t *testing.T) {
 	}
 }
 
+// A table that somebody has locked for hours does not keep the reader from its
+// key, nor from those of the others.
+func TestCatalogBesideALockedTable(t *testing.T) {
+	pg := harness.Postgres(t)
+	pg.Exec("CREATE TABLE rebuilt (id int PRIMARY KEY)")
+	tp := newTape(t, pg, "TABLE rebuilt")
+	conn := pg.Connect()
+	if _, err := conn.Exec(t.Context(), "BEGIN; LOCK TABLE rebuilt"); err != nil {
+		t.Fatal(err)
+	}
+	c := NewCatalog(tp.cfg)
+	t.Cleanup(func() { c.Close(context.Background()) })
+	if got, err := c.Facts(t.Context(), oidOf(t, pg, "rebuilt"), "public", "rebuilt"); err != nil || !slices.Equal(got.Key, []string{"id"}) {
+		t.Errorf("got %q, %v, want the key id", got.Key, err)
+	}
+}
+
 // A server that accepts connections and then says nothing holds nobody up.
 func TestCatalogTimeout(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
