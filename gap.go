@@ -9,6 +9,7 @@ import (
 	"github.com/pgwitness/pgwitness/cdc"
 	"github.com/pgwitness/pgwitness/chain"
 	"github.com/pgwitness/pgwitness/sink"
+	"github.com/pgwitness/pgwitness/spool"
 )
 
 // The causes of a gap, as the entry names them; docs/gaps.md explains each.
@@ -32,11 +33,7 @@ type loss struct {
 
 // err is what a stream stops with.
 func (l *loss) err(stream string) error {
-	hint := resumeHint(stream)
-	if l.cause == slotAdvanced {
-		hint = spoolHint + hint
-	}
-	return audit.WithHint(fmt.Errorf("%s: %s: %w", l.cause, l, audit.ErrNeedsHuman), hint)
+	return audit.WithHint(fmt.Errorf("%s: %s: %w", l.cause, l, audit.ErrNeedsHuman), l.hint(stream))
 }
 
 // String tells the loss in one sentence.
@@ -50,6 +47,14 @@ func (l *loss) String() string {
 // spoolHint is the harmless reason for which a slot stands beyond what is
 // stored: then nothing is missing, and a gap must not be declared.
 const spoolHint = "if a sidecar with another state_dir has spooled entries of this stream, start that one, or copy its folder spool here: they are not lost. Else "
+
+// hint is the way out.
+func (l *loss) hint(stream string) string {
+	if l.cause == slotAdvanced {
+		return spoolHint + resumeHint(stream)
+	}
+	return resumeHint(stream)
+}
 
 // resumeHint is the way out of a loss.
 func resumeHint(stream string) string {
@@ -66,12 +71,16 @@ type standing struct {
 	head    audit.Head    // of the stored chain; its Hash is zero when that is empty
 	genesis chain.Genesis // zero when there is none
 	begun   bool          // there is a genesis
-	saved   audit.LSN     // up to where the log is stored; 0 before the first start
+	spool   spool.State   // on the local disk
+	saved   audit.LSN     // up to where the log is stored or spooled; 0 before the first start
 	state   sink.State
 }
 
-// stand asks both databases. That the slot is lost is no error here.
-func stand(ctx context.Context, k *sink.Sink, reader *cdc.Reader) (standing, error) {
+// stand asks both databases, and looks into the spool in stateDir. That the slot
+// is lost is no error here. The order is what keeps the saved position from
+// being behind the slot although somebody is at work: a position is saved before
+// it is acknowledged, and before the spool goes it is saved in ClickHouse.
+func stand(ctx context.Context, k *sink.Sink, reader *cdc.Reader, stateDir, stream string) (standing, error) {
 	var st standing
 	var err error
 	if st.slot, err = reader.Slot(ctx); errors.Is(err, cdc.ErrSlotLost) {
@@ -79,9 +88,15 @@ func stand(ctx context.Context, k *sink.Sink, reader *cdc.Reader) (standing, err
 	} else if err != nil {
 		return st, err
 	}
-	if st.saved, err = k.LastPosition(ctx); err != nil {
+	if st.spool, err = spool.Inspect(stateDir, stream); err != nil {
 		return st, err
 	}
+	st.saved = st.spool.Saved
+	saved, err := k.LastPosition(ctx)
+	if err != nil {
+		return st, err
+	}
+	st.saved = max(st.saved, saved)
 	if st.state, err = k.LastState(ctx); err != nil {
 		return st, err
 	}

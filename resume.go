@@ -129,12 +129,12 @@ func (r *resumption) run(ctx context.Context) error {
 }
 
 func (r *resumption) lookAndMend(ctx context.Context) error {
-	st, err := stand(ctx, r.sink, r.reader)
+	st, err := stand(ctx, r.sink, r.reader, r.w.cfg.StateDir, r.cfg.Name)
 	if err != nil {
 		return err
 	}
-	if spooled, err := spool.Inspect(r.w.cfg.StateDir, r.cfg.Name); err != nil || spooled.Active {
-		return audit.WithHint(errors.Join(fmt.Errorf("%d entries wait in the spool, and would be lost", spooled.Entries), err),
+	if st.spool.Active {
+		return audit.WithHint(fmt.Errorf("%d entries wait in the spool, and would be lost", st.spool.Entries),
 			"`pgwitness run` brings them to ClickHouse first; docs/spool.md says what to do with a damaged spool")
 	}
 	if !st.begun || st.saved == 0 {
@@ -158,7 +158,7 @@ func (r *resumption) lookAndMend(ctx context.Context) error {
 	}
 	fmt.Fprintf(r.out, "%s: %s: %s\n", r.cfg.Name, l.cause, l)
 	if !r.o.Accept {
-		return audit.WithHint(fmt.Errorf("nothing was changed: %w", audit.ErrNeedsHuman), resumeHint(r.cfg.Name))
+		return audit.WithHint(fmt.Errorf("nothing was changed: %w", audit.ErrNeedsHuman), l.hint(r.cfg.Name))
 	}
 	return r.mend(ctx, st, l)
 }

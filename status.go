@@ -31,6 +31,7 @@ type Status struct {
 	Spool      spool.State `json:"spool"`              // of the state folder: what waits for ClickHouse
 	NeedsHuman bool        `json:"needs_human"`        // the stream cannot go on: changes are missing
 	Missing    string      `json:"missing,omitempty"`  // which, when NeedsHuman
+	Hint       string      `json:"hint,omitempty"`     // what to do, when NeedsHuman
 	Problem    string      `json:"problem,omitempty"`  // what could not be asked
 }
 
@@ -101,15 +102,14 @@ func (st *Status) askStream(ctx context.Context, w *Witness, s StreamConfig) err
 	}
 	k := sink.New(server, w.cfg.Sink, s.Name, w.log)
 	defer k.Close()
-	found, err := stand(ctx, k, reader)
-	if err != nil {
-		return err
-	}
-	found.saved = max(found.saved, st.Spool.Saved)
-	slot := found.slot
+	found, err := stand(ctx, k, reader, w.cfg.StateDir, s.Name)
+	slot := found.slot // also known when ClickHouse is away
 	st.Active, st.WALStatus = slot.ActivePID != 0, slot.WALStatus
 	st.Saved, st.Confirmed = found.saved.String(), slot.ConfirmedFlush.String()
 	st.LagBytes, st.Retained = slot.Lag(), slot.Retained()
+	if err != nil {
+		return err
+	}
 	t, err := openTenure(ctx, s, w.log)
 	if err != nil {
 		return err
@@ -133,7 +133,7 @@ func (st *Status) askStream(ctx context.Context, w *Witness, s StreamConfig) err
 		missing = publicationLoss(s)
 	}
 	if missing != nil {
-		st.NeedsHuman, st.Missing = true, missing.cause+": "+missing.String()
+		st.NeedsHuman, st.Missing, st.Hint = true, missing.cause+": "+missing.String(), missing.hint(s.Name)
 	}
 	return err
 }
@@ -161,7 +161,7 @@ func (st Status) WriteText(w io.Writer) {
 	}
 	if st.NeedsHuman {
 		fmt.Fprintf(w, "  STOPPED     %s\n", st.Missing)
-		fmt.Fprintf(w, "              %s\n", resumeHint(st.Stream))
+		fmt.Fprintf(w, "              %s\n", st.Hint)
 	}
 	if st.Problem != "" {
 		fmt.Fprintf(w, "  problem     %s\n", st.Problem)

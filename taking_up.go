@@ -25,7 +25,7 @@ import (
 // log and configuration make the same entries of them, which drain finds to be
 // stored. So another configuration has to wait for ClickHouse.
 func (s *stream) takeUp(ctx context.Context, k *sink.Sink, reader *cdc.Reader, sp *spool.Spool) (st standing, away bool, err error) {
-	st, err = stand(ctx, k, reader)
+	st, err = stand(ctx, k, reader, s.w.cfg.StateDir, s.cfg.Name)
 	if err == nil && (st.noSlot == nil || st.begun) {
 		st.head, err = k.Recover(ctx)
 	}
@@ -46,10 +46,8 @@ func (s *stream) takeUp(ctx context.Context, k *sink.Sink, reader *cdc.Reader, s
 // behindTrail adds to what ClickHouse says what lies on the local disk: the head
 // is the end of the spool, the saved position the later of the two.
 func (s *stream) behindTrail(ctx context.Context, k *sink.Sink, sp *spool.Spool, st *standing) error {
-	if known, found, err := sp.Recall(); err == nil && found && st.begun && known.Head.Size > st.head.Size && s.sameChain(known, st.genesis) {
-		return audit.WithHint(
-			fmt.Errorf("the trail of stream %s ends at %d entries, and %d were stored: %w", s.cfg.Name, st.head.Size, known.Head.Size, audit.ErrNeedsHuman),
-			"somebody deleted from audit_logs, or an older copy of it was restored; docs/spool.md says how to go on")
+	if err := s.sameTrail(sp, st); err != nil {
+		return err
 	}
 	end, ok := sp.End()
 	if !ok {
@@ -82,11 +80,25 @@ func (s *stream) behindTrail(ctx context.Context, k *sink.Sink, sp *spool.Spool,
 	return err
 }
 
-// sameChain reports whether known is of the chain with that genesis: after a
-// ClickHouse was exchanged for another one, it is not.
-func (s *stream) sameChain(known spool.Known, g chain.Genesis) bool {
+// sameTrail refuses a trail that is less than what the local disk knows to have
+// been stored, or another one. What cannot be read there proves nothing.
+func (s *stream) sameTrail(sp *spool.Spool, st *standing) error {
+	known, found, err := sp.Recall()
 	var genesis chain.Genesis
-	return json.Unmarshal(known.Genesis, &genesis) == nil && genesis.Hash() == g.Hash()
+	if err != nil || !found || json.Unmarshal(known.Genesis, &genesis) != nil {
+		return nil
+	}
+	if !st.begun || genesis.Hash() != st.genesis.Hash() {
+		return audit.WithHint(
+			fmt.Errorf("the chain of stream %s in ClickHouse is not the one that was written from here: %w", s.cfg.Name, audit.ErrNeedsHuman),
+			"is it the right ClickHouse, and is the trail whole? docs/spool.md says how to begin another chain")
+	}
+	if known.Head.Size > st.head.Size {
+		return audit.WithHint(
+			fmt.Errorf("the trail of stream %s ends at %d entries, and %d were stored: %w", s.cfg.Name, st.head.Size, known.Head.Size, audit.ErrNeedsHuman),
+			"somebody deleted from audit_logs, or an older copy of it was restored; docs/spool.md says how to go on")
+	}
+	return nil
 }
 
 // recall is where the stream stands as far as the local disk knows; ok is false

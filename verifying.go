@@ -121,10 +121,10 @@ func (w *Witness) slotAndPosition(ctx context.Context, s StreamConfig) (cdc.Slot
 	}
 	k := sink.New(server, w.cfg.Sink, s.Name, w.log)
 	defer k.Close()
-	saved, err := k.LastPosition(ctx)
+	spooled, err := spool.Inspect(w.cfg.StateDir, s.Name) // positions are saved there while ClickHouse is away
 	if err != nil {
 		return slot, 0, err
 	}
-	spooled, err := spool.Inspect(w.cfg.StateDir, s.Name) // positions are saved there while ClickHouse is away
+	saved, err := k.LastPosition(ctx) // behind the look into the spool, see stand
 	return slot, max(saved, spooled.Saved), err
 }

@@ -15,22 +15,33 @@ import (
 // content.
 func Inspect(stateDir, stream string) (State, error) {
 	s := &Spool{dir: Folder(stateDir, stream), stream: stream}
+	var state State
+	var err error
+	// Segments that are drained meanwhile vanish under our eyes, which looks like
+	// a missing file: only one that stays missing is.
+	for range 10 {
+		if state, err = s.inspect(); err == nil {
+			return state, nil
+		}
+	}
+	return state, fmt.Errorf("inspect spool of stream %s: %w", stream, err)
+}
+
+// inspect makes one attempt.
+func (s *Spool) inspect() (State, error) {
+	var state State
 	indexes, err := list(s.dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return State{}, nil
+		return state, nil
 	}
 	if err != nil {
-		return State{}, fmt.Errorf("inspect spool of stream %s: %w", stream, err)
+		return state, err
 	}
-	var state State
 	var begin, end uint64
-	for i, index := range indexes {
+	for _, index := range indexes {
 		first, last, err := s.skim(index, &state)
-		if errors.Is(err, fs.ErrNotExist) && i == 0 {
-			continue // drained in this moment
-		}
 		if err != nil {
-			return state, fmt.Errorf("inspect spool of stream %s: %w", stream, err)
+			return state, err
 		}
 		if !state.Active {
 			begin = first

@@ -347,3 +347,49 @@ func TestInspectSaysWhatStateSays(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// Whoever looks while the spool drains sees it, whatever vanishes meanwhile.
+func TestInspectWhileDraining(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, small())
+	head := genesis()
+	for range 200 {
+		_, head = add(t, s, head, 2, strings.Repeat("x", 1500))
+	}
+	if err := s.Save(head, 77); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		stored := genesis()
+		for stored != head {
+			entries, err := s.Next(2, 1, anyTime)
+			if err != nil {
+				done <- err
+				return
+			}
+			e := &entries[len(entries)-1]
+			stored = audit.Head{Size: e.Sequence + 1, Hash: e.Hash, Position: e.Position(), Timestamp: e.Timestamp}
+			if err := s.Drop(stored); err != nil {
+				done <- err
+				return
+			}
+		}
+		done <- nil
+	}()
+	for before := uint64(1 << 60); ; {
+		got, err := Inspect(dir, "shop")
+		if err != nil || got.Saved != 77 || got.Entries > before {
+			t.Errorf("%+v after %d entries: %v", got, before, err)
+		}
+		before = got.Entries
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		default:
+		}
+	}
+}
