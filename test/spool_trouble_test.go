@@ -74,6 +74,13 @@ func (u *troubled) spooling(segments int) (files []string) {
 	return files
 }
 
+// said reports whether the sidecar ever logged text.
+func (u *troubled) said(text string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return strings.Contains(u.log.String(), text)
+}
+
 // recovered checks that nothing is missing once ClickHouse is back, and stops.
 func (u *troubled) recovered() {
 	u.t.Helper()
@@ -163,7 +170,7 @@ func (u *troubled) full() {
 	u.spooling(3)
 	u.until("the spool is full", time.Minute, func() bool {
 		u.book(1000)
-		return strings.Contains(u.tail(), "spool cannot be written to")
+		return u.said("spool cannot be written to")
 	})
 	if b := u.spoolState().Bytes; b > 2<<20+4096 {
 		u.t.Errorf("the spool has %d bytes, more than its limit", b)
