@@ -85,6 +85,9 @@ func (d *demoRun) show(ctx context.Context) error {
 	if err := d.story(ctx); err != nil {
 		return err
 	}
+	if err := d.refusals(ctx); err != nil {
+		return err
+	}
 	if err := d.counts(ctx); err != nil {
 		return err
 	}
@@ -238,6 +241,14 @@ func (d *demoRun) story(ctx context.Context) error {
 	d.say("What happened to order %s?   $ pgwitness trail order %s", order, order)
 	fmt.Fprintln(d.out)
 	_, _, err := d.witness.Trail(ctx, TrailQuery{ResourceType: "order", ResourceID: order}, TrailStyle{Color: d.Terminal}, d.out)
+	return err
+}
+
+// refusals shows the last attempts that a guard refused.
+func (d *demoRun) refusals(ctx context.Context) error {
+	d.say("Who was refused, and why?   $ pgwitness trail --action refused --limit 4")
+	fmt.Fprintln(d.out)
+	_, _, err := d.witness.Trail(ctx, TrailQuery{Action: "refused", Limit: 4}, TrailStyle{Color: d.Terminal}, d.out)
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -26,6 +27,7 @@ func (t *traffic) panelDeeds() []deed {
 		{"admin-panel/change_price", 15, t.changePrice},
 		{"admin-panel/switch_rule", 5, t.switchRule},
 		{"admin-panel/edit_order", 20, t.editOrder},
+		{"admin-panel/cancel_late", 3, t.cancelLate},
 		{"admin-panel/edit_many", 8, t.editMany},
 		{"admin-panel/change_roles", 6, t.changeRoles},
 		{"admin-panel/tag_customer", 12, t.tagCustomer},
@@ -41,12 +43,12 @@ func (w *work) as(ctx context.Context, rng *rand.Rand, m member, why reason) err
 }
 
 // asOldPanel does the same for the pages that were never rewritten: with SET
-// LOCAL, which takes no parameters.
-func (w *work) asOldPanel(ctx context.Context, m member, why reason) error {
+// LOCAL, which takes no parameters. mfa is when m's second factor was checked.
+func (w *work) asOldPanel(ctx context.Context, m member, mfa time.Time, why reason) error {
 	var sql strings.Builder
 	for _, v := range [][2]string{
 		{"actor_id", m.id}, {"actor_email", m.email}, {"actor_role", m.role}, {"source", "admin-panel-v1"},
-		{"ip_address", m.ip}, {"reason_code", why.code}, {"reason_note", why.note},
+		{"ip_address", m.ip}, {"mfa_at", mfa.UTC().Format(time.RFC3339)}, {"reason_code", why.code}, {"reason_note", why.note},
 	} {
 		if v[1] != "" {
 			sql.WriteString("SET LOCAL audit." + v[0] + " = " + quote(v[1]) + ";")
@@ -172,7 +174,7 @@ func (t *traffic) decideRefund(ctx context.Context, rng *rand.Rand) error {
 
 func (t *traffic) adjustStock(ctx context.Context, rng *rand.Rand) error {
 	m, sku := t.team.with(rng, "warehouse"), t.book.sku(rng)
-	by := pick(rng, []int{-9, -2, -1, 1, 3, 12, 250})
+	by := pick(rng, []int{-24, -9, -2, -1, 1, 3, 12, 250})
 	var movement string
 	err := t.panel.transact(ctx, comment{}, func(w *work) error {
 		if err := w.as(ctx, rng, m, pick(rng, stockReasons())); err != nil {
@@ -228,7 +230,7 @@ func (t *traffic) transferStock(ctx context.Context, rng *rand.Rand) error {
 func (t *traffic) changePrice(ctx context.Context, rng *rand.Rand) error {
 	m := t.team.with(rng, "operations_manager")
 	return t.panel.transact(ctx, comment{}, func(w *work) error {
-		if err := w.as(ctx, rng, m, pick(rng, []reason{{"price_match", "Competitor at -3 %"}, {"price_error", ""}, {}})); err != nil {
+		if err := w.as(ctx, rng, m, pick(rng, []reason{{"price_match", "Competitor at -3 %"}, {"price_error", ""}, {"price_match", "Matched on the phone"}, {}})); err != nil {
 			return err
 		}
 		_, err := w.exec(ctx, "change_price", t.book.sku(rng), pick(rng, []string{"0.97", "1.03", "1.00"}), m.email)
@@ -254,6 +256,19 @@ func (t *traffic) editOrder(ctx context.Context, rng *rand.Rand) error {
 		}
 		_, err := w.exec(ctx, "edit_order", order, "5.00", "said sorry", m.email)
 		return err
+	})
+}
+
+// cancelLate cancels an order whose goods have left, which the panel wants a
+// reason for.
+func (t *traffic) cancelLate(ctx context.Context, rng *rand.Rand) error {
+	m, order := t.team.with(rng, "support"), t.book.take(rng, delivered)
+	why := pick(rng, []reason{{"undeliverable", "Parcel came back, address unknown"}, {"fraud", "Chargeback, card was stolen"}, {}})
+	return t.panel.transact(ctx, comment{}, func(w *work) error {
+		if err := w.as(ctx, rng, m, why); err != nil {
+			return err
+		}
+		return w.must(ctx, "cancel_order", order, m.email)
 	})
 }
 
@@ -289,8 +304,9 @@ func (t *traffic) editMany(ctx context.Context, rng *rand.Rand) error {
 func (t *traffic) changeRoles(ctx context.Context, rng *rand.Rand) error {
 	admin, whom := t.team.with(rng, "super_admin"), pick(rng, t.team)
 	role := pick(rng, []string{"support", "warehouse", "finance"})
+	mfa := time.Now().Add(-pick(rng, []time.Duration{time.Minute, 4 * time.Minute, 9 * time.Minute, 3 * time.Hour}))
 	return t.panel.transact(ctx, comment{}, func(w *work) error {
-		if err := w.asOldPanel(ctx, admin, reason{"staffing", "Covers for a colleague's holiday"}); err != nil {
+		if err := w.asOldPanel(ctx, admin, mfa, reason{"staffing", "Covers for a colleague's holiday"}); err != nil {
 			return err
 		}
 		if rng.IntN(2) == 0 {

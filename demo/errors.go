@@ -35,10 +35,10 @@ func conflict(err error) bool {
 }
 
 // refused reports that the database does not want this change: a constraint
-// (class 23), or an exception that a trigger raised (class P0).
+// (class 23), an exception that a trigger raised (class P0), or a guard (PW).
 func refused(err error) bool {
 	state := sqlState(err)
-	return len(state) == 5 && (state[:2] == "23" || state[:2] == "P0")
+	return len(state) == 5 && (state[:2] == "23" || state[:2] == "P0" || state[:2] == "PW")
 }
 
 // noRoom reports that a connection was not made for a reason that passes: too

@@ -12,6 +12,7 @@ func (t *traffic) psqlDeeds() []deed {
 		{"psql/fix_stock", 0, t.fixStock},
 		{"psql/drop_line", 0, t.dropLine},
 		{"psql/rename_customer", 0, t.renameCustomer},
+		{"psql/promote", 0, t.promote},
 	}
 }
 
@@ -50,5 +51,14 @@ func (t *traffic) renameCustomer(ctx context.Context, rng *rand.Rand) error {
 			return err
 		}
 		return errDeclined
+	})
+}
+
+// promote gives a colleague in support the role of a manager, which the panel
+// leaves to the super admin.
+func (t *traffic) promote(ctx context.Context, _ *rand.Rand) error {
+	return t.psql.single(ctx, comment{}, func(w *work) error {
+		_, err := w.exec(ctx, "promote")
+		return err
 	})
 }

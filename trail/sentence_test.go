@@ -166,6 +166,10 @@ func TestSentence(t *testing.T) {
 			`api:shopify-connector (api) exported something: details ["orders","refunds"], via shopify.`},
 		{"refused by a guard", refused(alice(at("refused", "refused", "", `{"guard":"refund needs a reason"}`)), "refund"), Style{},
 			`Alice Chen (alice@shop.example, finance) was refused when trying to refund order 1234: guard "refund needs a reason", from 203.0.113.7 via admin-panel, no reason given.`},
+		{"refused, with what was missing", refused(alice(at("refused", "refused", "", `{"guard":"large refund","operation":"insert","missing":["reason_code","reason_note"],"row":{"order_id":"7","amount":"249.90"}}`)), "refund"), Style{},
+			`Alice Chen (alice@shop.example, finance) was refused when trying to refund order 1234: guard "large refund" asks for reason_code, reason_note; order_id 7, amount 249.90, from 203.0.113.7 via admin-panel, no reason given.`},
+		{"refused, by who knows what", refused(alice(at("refused", "refused", "", `{"guard":5,"missing":{"a":"\u001b"},"row":"x"}`)), "refund"), Style{},
+			`Alice Chen (alice@shop.example, finance) was refused when trying to refund order 1234: guard 5, from 203.0.113.7 via admin-panel, no reason given.`},
 		{"row without key", psql(resource(at("insert", "create", "", `{"line":"x"}`), "import_log", "")), Style{},
 			`somebody unattributed (database user postgres, psql) created a row without key of import_log: line "x", no reason given.`},
 		{"text that plays a sentence", func() audit.Entry {

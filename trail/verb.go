@@ -32,6 +32,8 @@ func verbOf(action string) verb {
 		return verb{past: "changed the role of"}
 	case "price_change":
 		return verb{past: "changed the price of"}
+	case "pay":
+		return verb{past: "paid"}
 	case "read":
 		return verb{past: "viewed"}
 	case "erase":
@@ -80,7 +82,7 @@ func regular(action string) string {
 		"reserve", "disable", "enable", "revise", "schedule", "complete":
 		return action + "d"
 	case "reject", "refund", "adjust", "import", "return", "reopen", "lock", "unlock", "assign",
-		"void", "block", "unblock", "confirm", "fulfill", "transfer", "publish":
+		"void", "deliver", "block", "unblock", "confirm", "fulfill", "transfer", "publish":
 		return action + "ed"
 	case "cancel", "ship", "submit":
 		return action + action[len(action)-1:] + "ed"

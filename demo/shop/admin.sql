@@ -68,6 +68,13 @@ UPDATE products SET price = round(price * $2::numeric, 2), updated_by = $3 WHERE
 UPDATE price_rules SET active = NOT active, percent = percent + $2::numeric
  WHERE id = $1 AND percent + $2::numeric BETWEEN -90 AND 90;
 
+-- The parcel came back, or the buyer was a fraud: the order is gone although
+-- the goods had left.
+-- name: cancel_order
+-- changes: orders
+-- trigger: order_status_history
+UPDATE orders SET status = 'cancelled', updated_by = $2 WHERE id = $1 AND status IN ('shipped', 'delivered');
+
 -- name: edit_order
 -- changes: orders
 UPDATE orders SET discount = discount + $2::numeric, total = greatest(total - $2::numeric, 0), note = $3, updated_by = $4 WHERE id = $1;

