@@ -121,7 +121,7 @@ type TableConfig struct {
 	// Key lists the columns of resource_id. Default: the primary key.
 	Key []string `yaml:"key"`
 	// Secret lists columns whose values never enter the trail, such as the hashes
-	// of passwords and keys: it says "[secret]" in their place. Default: none.
+	// of passwords and keys: it says ["secret"] in their place. Default: none.
 	Secret []string `yaml:"secret"`
 	// ActorColumn is the column that says who wrote the row, such as updated_by;
 	// it counts where nothing more trusted does, and only for changes that wrote

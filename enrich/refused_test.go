@@ -67,14 +67,14 @@ func TestSecretsStayOut(t *testing.T) {
 		name, action, old, new string
 		change                 audit.Change
 	}{
-		{"insert", "create", "", `{"id":"k1","hash":"[secret]","owner":"bob"}`, audit.Change{Op: audit.Insert, New: row("k1", "s3cret", "bob")}},
-		{"rotation", "key_rotated", `{"id":"k1","hash":"[secret]"}`, `{"id":"k1","hash":"[secret]"}`,
+		{"insert", "create", "", `{"id":"k1","hash":["secret"],"owner":"bob"}`, audit.Change{Op: audit.Insert, New: row("k1", "s3cret", "bob")}},
+		{"rotation", "key_rotated", `{"id":"k1","hash":["secret"]}`, `{"id":"k1","hash":["secret"]}`,
 			audit.Change{Op: audit.Update, OldWhole: true, Old: row("k1", "s3cret", "bob"), New: row("k1", "s3cret2", "bob")}},
-		{"first value", "key_rotated", `{"id":"k1","hash":null}`, `{"id":"k1","hash":"[secret]"}`,
+		{"first value", "key_rotated", `{"id":"k1","hash":null}`, `{"id":"k1","hash":["secret"]}`,
 			audit.Change{Op: audit.Update, OldWhole: true, Old: row("k1", "NULL", "bob"), New: row("k1", "s3cret", "bob")}},
 		{"another column", "key_revoked", `{"id":"k1","owner":"bob"}`, `{"id":"k1","owner":null}`,
 			audit.Change{Op: audit.Update, OldWhole: true, Old: row("k1", "s3cret", "bob"), New: row("k1", "s3cret", "NULL")}},
-		{"delete", "delete", `{"id":"k1","hash":"[secret]","owner":"bob"}`, "", audit.Change{Op: audit.Delete, OldWhole: true, Old: row("k1", "s3cret", "bob")}},
+		{"delete", "delete", `{"id":"k1","hash":["secret"],"owner":"bob"}`, "", audit.Change{Op: audit.Delete, OldWhole: true, Old: row("k1", "s3cret", "bob")}},
 	} {
 		c.change.Relation = r
 		n := enrichOne(t, cfg, c.change)[0]

@@ -140,12 +140,13 @@ func appendValue(b []byte, f form, v audit.Value) []byte {
 	return appendJSONString(b, v.Data)
 }
 
-// What stands in the trail for a secret value. It is the same for all, so that
-// nothing can be learnt from it but that there is a value, and by the column
-// changed that it is another one.
+// What stands in the trail for a secret value: in a resource id, and as a value,
+// where it is an array because the value of a column never is one. It is the same
+// for all, so that nothing can be learnt from it but that there is a value, and
+// by the column changed that it is another one.
 const (
 	secretText = "[secret]"
-	secretJSON = `"` + secretText + `"`
+	secretJSON = `["secret"]`
 )
 
 // resourceID joins the key columns by slashes, from the new row or, where that

@@ -84,11 +84,11 @@ func TestRefusedAttemptAndSecretsEndToEnd(t *testing.T) {
 	for query, want := range map[string]string{
 		"SELECT count() FROM audit_logs WHERE operation = 'refused'":                                                      "1",
 		"SELECT reason_note FROM audit_logs WHERE resource_type = 'refund' AND operation = 'insert'":                      "lamp arrived broken",
-		"SELECT new_values FROM audit_logs WHERE action = 'key_rotated'":                                                  `{"id":"k1","secret_hash":"[secret]"}`,
+		"SELECT new_values FROM audit_logs WHERE action = 'key_rotated'":                                                  `{"id":"k1","secret_hash":["secret"]}`,
 		"SELECT ip_address FROM audit_logs WHERE action = 'login_failed'":                                                 "203.0.113.9",
 		"SELECT countIf(positionCaseInsensitive(toString(tuple(*)), '6631663266') > 0) FROM audit_logs":                   "0", // f1f2f in hexadecimal
 		"SELECT countIf(positionCaseInsensitive(toString(tuple(*)), '6531653265') > 0) FROM audit_logs":                   "0",
-		"SELECT count() > 0 FROM audit_logs WHERE action = 'create' AND new_values LIKE '%[secret]%'":                     "1",
+		"SELECT count() > 0 FROM audit_logs WHERE action = 'create' AND new_values LIKE '%[\"secret\"]%'":                 "1",
 		"SELECT table_name FROM audit_logs WHERE operation = 'refused'":                                                   "refunds",
 		"SELECT JSONExtractString(assumeNotNull(attribution), 'refused_action') FROM audit_logs WHERE action = 'refused'": "refund",
 	} {

@@ -30,6 +30,10 @@ type Value struct {
 	Text string
 }
 
+// Secret reports whether the value is one that the configuration keeps out of
+// the trail; an array, which no value of a column is, stands for it.
+func (v Value) Secret() bool { return v.Kind == JSON && v.Text == `["secret"]` }
+
 // Known reports whether the trail says what the value is; NULL is known.
 func (v Value) Known() bool { return v.Kind != Unknown }
 
