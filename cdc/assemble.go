@@ -31,7 +31,8 @@ type assembler struct {
 	txs    []audit.Tx     // feed.Txs is its end
 	held   int            // weight of what slab and txs refer to, beside tx
 	last   audit.LSN      // commit LSN of the transaction before: the order is checked
-	end    audit.LSN      // everything below was put into feeds
+	end    audit.LSN      // everything below was put into feeds, and can be acknowledged
+	seen   audit.LSN      // likewise, messages outside of transactions included: where another lane goes on
 }
 
 // errOrder is why a message was refused that came where it cannot be.
@@ -127,6 +128,7 @@ func (a *assembler) commit(m *message) error {
 	a.tx.EndLSN = m.endLSN
 	a.put(true)
 	a.open, a.end = false, max(a.end, m.endLSN)
+	a.seen = max(a.seen, a.end)
 	return nil
 }
 
@@ -169,6 +171,7 @@ func (a *assembler) outside(m *message) error {
 	tx.Changes = a.slab[a.start:len(a.slab):len(a.slab)]
 	a.start = len(a.slab)
 	a.push(tx, m.weight)
+	a.seen = max(a.seen, position)
 	return nil
 }
 
@@ -177,6 +180,7 @@ func (a *assembler) outside(m *message) error {
 func (a *assembler) mark(end audit.LSN) {
 	a.push(audit.Tx{EndLSN: end, First: true, Last: true}, 0)
 	a.end = end
+	a.seen = max(a.seen, end)
 }
 
 // full reports whether the feed must be delivered before more is read.

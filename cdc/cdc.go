@@ -4,8 +4,8 @@
 // large, in parts. It reports to the server what its consumer has stored, so
 // that a restart goes on behind it.
 //
-// The road of a message: a lane gives frames (stream, from a walsender), the
-// decoder reads them, the assembler makes transactions and feeds of them, and
+// The road of a message: a lane gives frames (stream, from a walsender; backlog,
+// by SQL, when the end of the log is far away), the decoder reads them, the assembler makes transactions and feeds of them, and
 // the Reader delivers those. One goroutine walks it, from the socket to the
 // channel, and keeps the server content meanwhile.
 //
@@ -16,6 +16,7 @@ package cdc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -40,7 +41,8 @@ type Reader struct {
 	acked atomic.Uint64 // audit.LSN; everything below is stored
 
 	// Owned by Run, and by Close between two runs.
-	lane lane // nil when there is no connection
+	lane     lane // nil when there is no connection
+	noCursor bool // the server had no slot to spare for a backlog
 }
 
 // New makes a Reader, which does nothing before Run. The configuration is
@@ -91,25 +93,55 @@ func (r *Reader) Slot(ctx context.Context) (SlotState, error) {
 // what it has, Acknowledge it, and call Close.
 func (r *Reader) Run(ctx context.Context, feeds chan<- audit.Feed) error {
 	r.hangUp()
-	s, found, err := connect(ctx, r.cfg, audit.LSN(r.acked.Load()), r.log)
-	if err != nil {
-		return r.ended(ctx, err)
-	}
-	r.lane = s
 	p := &pump{
-		reader: r, lane: s, feeds: feeds,
+		reader: r, feeds: feeds,
 		decoder:   newDecoder(r.keys),
-		assembler: assembler{maxBytes: r.cfg.FeedBytes, maxChanges: r.cfg.FeedChanges, end: s.durable},
-		interval:  statusInterval(r.cfg, found.senderTimeout),
+		assembler: assembler{maxBytes: r.cfg.FeedBytes, maxChanges: r.cfg.FeedChanges},
 	}
-	r.Acknowledge(s.durable)
-	r.log.Info().Stringer("lsn", s.durable).Stringer("wal_end", found.slot.CurrentLSN).
-		Int("server_version", found.slot.ServerVersion).Msg("replication started")
-	if err := r.ended(ctx, p.run(ctx)); err != nil {
-		r.hangUp()
+	for {
+		if err := r.enter(ctx, p); err != nil {
+			return r.ended(ctx, err)
+		}
+		err := p.run(ctx)
+		switch {
+		case ctx.Err() != nil || err == nil:
+			return nil
+		case errors.Is(err, errFront) || errors.Is(err, errBehind):
+			r.log.Info().Stringer("lsn", p.assembler.seen).AnErr("reason", err).Msg("changing lanes")
+			r.leave(ctx)
+		default:
+			r.hangUp()
+			return err
+		}
+	}
+}
+
+// enter connects p to the lane that suits where it stands.
+func (r *Reader) enter(ctx context.Context, p *pump) error {
+	l, found, err := r.connect(ctx, p.assembler.seen)
+	if err != nil {
 		return err
 	}
+	r.lane, p.lane = l, l
+	r.Acknowledge(found.slot.ConfirmedFlush)
+	if p.assembler.end == 0 {
+		p.assembler.end = audit.LSN(r.acked.Load())
+		p.assembler.seen = p.assembler.end
+	}
+	p.interval = statusInterval(r.cfg, found.senderTimeout)
+	_, fetching := l.(*backlog)
+	r.log.Info().Stringer("lsn", p.assembler.seen).Stringer("wal_end", found.slot.CurrentLSN).Bool("backlog", fetching).
+		Int("server_version", found.slot.ServerVersion).Msg("replication started")
 	return nil
+}
+
+// leave closes the lane in order, so that the slot is free for the next.
+func (r *Reader) leave(ctx context.Context) {
+	l := r.lane
+	r.lane = nil
+	if err := l.close(ctx); err != nil {
+		r.log.Warn().Err(err).Msg("lane not closed in order")
+	}
 }
 
 // ended turns whatever the end of ctx brought about into nil.

@@ -41,6 +41,18 @@ type Config struct {
 	// CatalogTimeout limits one question to the catalog. Default: 10s.
 	CatalogTimeout time.Duration `yaml:"catalog_timeout"`
 
+	// Backlog is the distance in bytes of write-ahead log, between what was read
+	// and its end, at which the backlog is fetched by SQL instead of being
+	// streamed, several times faster, until a quarter of it is left. For that
+	// time one more replication slot is needed. 0: never. Default: 67108864
+	// (64 MiB).
+	Backlog int64 `yaml:"backlog"`
+	// BacklogWindow is how many bytes of write-ahead log are fetched by one
+	// statement. The server keeps the result in temporary files meanwhile; the
+	// larger it is, the less of the log is read twice. Default: 1073741824
+	// (1 GiB).
+	BacklogWindow int64 `yaml:"backlog_window"`
+
 	// FeedBytes is the memory in bytes at which a feed is full and a large
 	// transaction is cut into parts. Default: 4194304 (4 MiB).
 	FeedBytes int `yaml:"feed_bytes"`
@@ -58,6 +70,8 @@ func DefaultConfig() Config {
 		SilenceTimeout: 5 * time.Minute,
 		ConnectTimeout: 30 * time.Second,
 		CatalogTimeout: 10 * time.Second,
+		Backlog:        64 << 20,
+		BacklogWindow:  1 << 30,
 		FeedBytes:      4 << 20,
 		FeedChanges:    10_000,
 	}
@@ -93,6 +107,12 @@ func (c Config) Validate() error {
 		if d.value <= 0 {
 			add(d.key, "%s is not a positive duration such as 10s", d.value)
 		}
+	}
+	if c.Backlog < 0 {
+		add("backlog", "%d is not a number of bytes; 0 means never", c.Backlog)
+	}
+	if c.BacklogWindow <= 0 {
+		add("backlog_window", "%d is not a positive number of bytes", c.BacklogWindow)
 	}
 	if c.FeedBytes <= 0 {
 		add("feed_bytes", "%d is not a positive number of bytes", c.FeedBytes)

@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -9,35 +10,76 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
-	"github.com/rs/zerolog"
 
 	"github.com/pgwitness/pgwitness/audit"
 )
 
-// connect opens a replication connection, inspects it and starts streaming
-// from where the slot stands, or from acked when that is later. The session
-// returned says so, with slot.ConfirmedFlush.
-func connect(ctx context.Context, cfg Config, acked audit.LSN, log zerolog.Logger) (*stream, session, error) {
-	starting, cancel := context.WithTimeout(ctx, cfg.ConnectTimeout)
+// connect opens a replication connection, inspects it and takes the lane that
+// suits the distance: from where the slot stands, or from acked or from what was
+// delivered when those are later. The session returned says where the slot
+// stands.
+func (r *Reader) connect(ctx context.Context, delivered audit.LSN) (lane, session, error) {
+	starting, cancel := context.WithTimeout(ctx, r.cfg.ConnectTimeout)
 	defer cancel()
-	conn, wire, err := dial(starting, cfg.DSN)
+	conn, wire, err := dial(starting, r.cfg.DSN)
 	if err != nil {
 		return nil, session{}, err
 	}
-	found, err := start(starting, conn, cfg, acked)
+	acked := audit.LSN(r.acked.Load())
+	found, err := inspect(starting, conn, r.cfg)
+	if err == nil {
+		err = agree(r.cfg.Slot, found.slot, acked)
+	}
 	if err != nil {
 		conn.Close(starting)
-		return nil, session{}, err
+		return nil, found, err
+	}
+	durable := max(acked, found.slot.ConfirmedFlush)
+	from := max(durable, delivered)
+	cursor, err := r.begin(starting, conn, found.slot, from)
+	if err != nil {
+		conn.Close(starting)
+		return nil, found, err
 	}
 	raw, err := conn.Hijack()
 	if err != nil {
 		conn.Close(starting)
-		return nil, session{}, fmt.Errorf("start replication from slot %s: %w", cfg.Slot, err)
+		return nil, found, fmt.Errorf("start replication from slot %s: %w", r.cfg.Slot, err)
 	}
 	wire.src = raw.Conn
-	s := &stream{conn: raw.Conn, wire: wire, silence: cfg.SilenceTimeout, log: log, durable: max(acked, found.slot.ConfirmedFlush)}
-	s.watch(ctx)
-	return s, found, nil
+	s := socket{conn: raw.Conn, wire: wire}
+	if cursor == "" {
+		l := &stream{socket: s, silence: r.cfg.SilenceTimeout, log: r.log, durable: durable}
+		l.watch(ctx)
+		return l, found, nil
+	}
+	l := &backlog{
+		socket: s, hijacked: raw, log: r.log, cursor: cursor, options: pgoutputOptions(r.cfg.Publication),
+		line:     &sideline{dsn: r.cfg.DSN, timeout: r.cfg.CatalogTimeout},
+		advancer: &advancer{line: &sideline{dsn: r.cfg.DSN, timeout: r.cfg.SilenceTimeout}, slot: r.cfg.Slot, done: found.slot.ConfirmedFlush},
+		window:   uint64(r.cfg.BacklogWindow), near: uint64(r.cfg.Backlog / 4), silence: r.cfg.SilenceTimeout, position: from,
+	}
+	l.watch(ctx)
+	return l, found, nil
+}
+
+// begin starts the stream, or makes the cursor of a backlog and returns its
+// name.
+func (r *Reader) begin(ctx context.Context, conn *pgconn.PgConn, slot SlotState, from audit.LSN) (cursor string, err error) {
+	if r.far(slot, from) {
+		cursor, err = openCursor(ctx, conn, r.cfg, from)
+		if err == nil || !errors.Is(err, errNoCursor) {
+			return cursor, err
+		}
+		r.noCursor = true
+		r.log.Warn().Err(err).Str("hint", audit.Hint(err)).Msg("the backlog is streamed, which takes longer")
+	}
+	return "", start(ctx, conn, r.cfg, from)
+}
+
+// far reports whether the backlog is the better lane.
+func (r *Reader) far(slot SlotState, from audit.LSN) bool {
+	return r.cfg.Backlog > 0 && !r.noCursor && !slot.Standby && between(from, slot.CurrentLSN) >= uint64(r.cfg.Backlog)
 }
 
 // dial opens a replication connection whose messages pgconn reads through a
@@ -59,34 +101,42 @@ func dial(ctx context.Context, dsn string) (*pgconn.PgConn, *wire, error) {
 	return conn, w, nil
 }
 
-// start inspects the session, checks the three positions that must agree, and
-// sends START_REPLICATION.
-func start(ctx context.Context, conn *pgconn.PgConn, cfg Config, acked audit.LSN) (session, error) {
-	found, err := inspect(ctx, conn, cfg)
-	if err != nil {
-		return found, err
-	}
-	slot := found.slot
+// agree checks the three positions that must agree: the end of the log, where
+// the slot stands, and what is stored.
+func agree(name string, slot SlotState, acked audit.LSN) error {
 	switch {
 	case acked > slot.CurrentLSN:
-		return found, audit.WithHint(fmt.Errorf("start replication from slot %s: the write-ahead log ends at %s, before %s, which is stored already: %w",
-			cfg.Slot, slot.CurrentLSN, acked, audit.ErrNeedsHuman),
+		return audit.WithHint(fmt.Errorf("start replication from slot %s: the write-ahead log ends at %s, before %s, which is stored already: %w",
+			name, slot.CurrentLSN, acked, audit.ErrNeedsHuman),
 			"the server was restored from a backup, or a standby was promoted that had not received everything: its log tells another history")
 	case acked != 0 && slot.ConfirmedFlush > acked:
-		return found, audit.WithHint(fmt.Errorf("start replication from slot %s: it stands at %s, beyond %s, the last position that is stored: %w",
-			cfg.Slot, slot.ConfirmedFlush, acked, ErrSlotLost),
+		return audit.WithHint(fmt.Errorf("start replication from slot %s: it stands at %s, beyond %s, the last position that is stored: %w",
+			name, slot.ConfirmedFlush, acked, ErrSlotLost),
 			"somebody advanced the slot or made it anew, and the changes in between were not captured: pgwitness resume records the gap")
 	}
-	from := pglogrepl.LSN(max(acked, slot.ConfirmedFlush))
-	options := pglogrepl.StartReplicationOptions{Mode: pglogrepl.LogicalReplication, PluginArgs: []string{
-		"proto_version '1'",
-		"publication_names " + literal(identifier(cfg.Publication)),
-		"messages 'true'",
-	}}
-	if err := pglogrepl.StartReplication(ctx, conn, cfg.Slot, from, options); err != nil {
-		return found, explainStart(cfg.Slot, err)
+	return nil
+}
+
+// pgoutputOptions are the names and values of the options of pgoutput.
+func pgoutputOptions(publication string) [][2]string {
+	return [][2]string{
+		{"proto_version", "1"},
+		{"publication_names", identifier(publication)},
+		{"messages", "true"},
 	}
-	return found, nil
+}
+
+// start sends START_REPLICATION. The server keeps the log from where the slot
+// stands all the same, whatever lies between that and from.
+func start(ctx context.Context, conn *pgconn.PgConn, cfg Config, from audit.LSN) error {
+	options := pglogrepl.StartReplicationOptions{Mode: pglogrepl.LogicalReplication}
+	for _, option := range pgoutputOptions(cfg.Publication) {
+		options.PluginArgs = append(options.PluginArgs, option[0]+" "+literal(option[1]))
+	}
+	if err := pglogrepl.StartReplication(ctx, conn, cfg.Slot, pglogrepl.LSN(from), options); err != nil {
+		return explainStart(cfg.Slot, err)
+	}
+	return nil
 }
 
 // statusInterval is how often the durable position is reported: often enough

@@ -30,6 +30,7 @@ const (
 	codeInvalidPassword        = "28P01"
 	codeUnknownDatabase        = "3D000"
 	codeTooManyConnections     = "53300"
+	codeLimitExceeded          = "53400"
 )
 
 // dumped is how many bytes of a message that cannot be decoded are shown.
@@ -108,6 +109,18 @@ func explainStart(slot string, err error) error {
 		return slotLost(err)
 	}
 	return explainConnect(err)
+}
+
+// errNoCursor is that the server has no room for a copy of the slot.
+var errNoCursor = errors.New("there is no free replication slot for a while")
+
+// explainCursor adds to an error of copying the slot what it means.
+func explainCursor(slot string, err error) error {
+	var e *pgconn.PgError
+	if errors.As(err, &e) && e.Code == codeLimitExceeded {
+		return audit.WithHint(fmt.Errorf("copy slot %s: %w: %w", slot, err, errNoCursor), "raise max_replication_slots by one for each stream")
+	}
+	return explainStart(slot, err)
 }
 
 // explainStream adds to an error that ended the stream what it means.

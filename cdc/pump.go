@@ -2,12 +2,16 @@ package cdc
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/pgwitness/pgwitness/audit"
 )
 
-// pump drives one connection: from its lane, through decoder and assembler,
+// errBehind ends the stream where the backlog is the better lane.
+var errBehind = errors.New("the end of the log is far away")
+
+// pump drives one lane after the other: from there, through decoder and assembler,
 // into the channel of feeds, and confirms on time whatever happens. It belongs
 // to the goroutine of Run.
 type pump struct {
@@ -21,6 +25,7 @@ type pump struct {
 	told   audit.LSN // what the last confirm said
 	toldAt time.Time
 	due    time.Time // when the next confirm is
+	lookAt time.Time // when to look again whether this is the right lane
 
 	walEnd   audit.LSN // the server has looked at everything below, none of which is open
 	urgent   bool      // the server waits for walEnd
@@ -31,6 +36,7 @@ type pump struct {
 // what the slot says itself.
 func (p *pump) run(ctx context.Context) error {
 	p.markedAt = time.Now()
+	p.lookAt = p.markedAt.Add(p.interval)
 	if err := p.confirm(p.markedAt); err != nil {
 		return err
 	}
@@ -58,6 +64,29 @@ func (p *pump) run(ctx context.Context) error {
 				return err
 			}
 		}
+		if !now.Before(p.lookAt) {
+			p.lookAt = now.Add(p.interval)
+			if err := p.look(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// look asks how far away the end of the log is, and ends a stream that has
+// fallen behind. Between two transactions another lane can go on.
+func (p *pump) look(ctx context.Context) error {
+	if _, streaming := p.lane.(*stream); !streaming || p.assembler.open || p.reader.cfg.Backlog == 0 {
+		return nil
+	}
+	slot, err := p.reader.Slot(ctx)
+	if err != nil {
+		p.reader.log.Debug().Err(err).Msg("distance to the end of the log not known")
+		return nil
+	}
+	if p.reader.far(slot, p.assembler.seen) {
+		return errBehind
 	}
 	return nil
 }

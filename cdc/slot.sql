@@ -21,7 +21,10 @@ SELECT (SELECT system_identifier
        s.restart_lsn                                                 AS restart_lsn,         -- the log is kept from here
        s.wal_status                                                  AS wal_status,          -- reserved, extended, unreserved, lost
        s.safe_wal_size                                               AS safe_wal_size,       -- bytes until it may be lost
-       s.active_pid                                                  AS active_pid,
+       coalesce(s.active_pid, (SELECT c.active_pid -- of the cursor of a backlog, see cursor.sql
+                                 FROM pg_catalog.pg_replication_slots AS c
+                                WHERE c.temporary AND starts_with(c.slot_name::text, left(s.slot_name::text, 40) || '_ahead_')
+                                LIMIT 1))                            AS active_pid,
        to_jsonb(s) ->> 'invalidation_reason'                         AS invalidation_reason, -- 17 and later
        to_jsonb(s) ->> 'synced'                                      AS synced               -- 17 and later
   FROM (SELECT 1) AS always

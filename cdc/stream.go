@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -35,31 +34,14 @@ var errSilence = errors.New("the server said nothing, although it was asked: the
 // stream is the lane that the walsender feeds: the live one. It owns the
 // connection from START_REPLICATION on.
 type stream struct {
-	conn    net.Conn
-	wire    *wire
+	socket
 	silence time.Duration
 	log     zerolog.Logger
 
-	durable  audit.LSN     // last confirmed; a question repeats it
-	deadline time.Time     // set on conn for reading
-	quiet    time.Duration // waited since bytes last arrived; time in which nobody read does not count
-	asked    bool          // the server was asked for a sign of life since then
-
-	unwatch     func() bool   // ends the watch over the ctx of Run
-	interrupted chan struct{} // closed when the watch has set its deadline
+	durable audit.LSN     // last confirmed; a question repeats it
+	quiet   time.Duration // waited since bytes last arrived; time in which nobody read does not count
+	asked   bool          // the server was asked for a sign of life since then
 }
-
-// watch makes the end of ctx interrupt a read, now and later.
-func (s *stream) watch(ctx context.Context) {
-	s.interrupted = make(chan struct{})
-	s.unwatch = context.AfterFunc(ctx, func() {
-		defer close(s.interrupted)
-		s.conn.SetReadDeadline(longAgo())
-	})
-}
-
-// longAgo is a deadline that has passed.
-func longAgo() time.Time { return time.Unix(1, 0) }
 
 // next implements lane. A keep-alive is a frame without message.
 func (s *stream) next(ctx context.Context, deadline time.Time) (frame, error) {
@@ -88,31 +70,14 @@ func (s *stream) next(ctx context.Context, deadline time.Time) (frame, error) {
 	}
 }
 
-// await prepares conn for a read that ends at the deadline, when ctx ends, or
-// when it is time to ask a silent server for a sign of life. The end of ctx
-// sets a deadline in the past; because ctx is looked at after ours is set, the
-// two cannot miss each other.
+// await prepares conn for a read that ends at the deadline, or when it is time
+// to ask a silent server for a sign of life.
 func (s *stream) await(ctx context.Context, now, deadline time.Time) error {
 	patience := s.silence
 	if !s.asked {
 		patience /= 2
 	}
-	if end := now.Add(patience - s.quiet); end.Before(deadline) {
-		deadline = end
-	}
-	if ctx.Err() != nil {
-		deadline = longAgo()
-	}
-	if !deadline.Equal(s.deadline) {
-		if err := s.conn.SetReadDeadline(deadline); err != nil {
-			return fmt.Errorf("read replication stream: %w", err)
-		}
-		s.deadline = deadline
-		if ctx.Err() != nil {
-			return s.conn.SetReadDeadline(longAgo())
-		}
-	}
-	return nil
+	return s.arm(ctx, earlier(deadline, now.Add(patience-s.quiet)))
 }
 
 // timedOut decides what the end of a wait means: the caller's deadline, or a
@@ -140,7 +105,7 @@ func (s *stream) frame(kind byte, body []byte) (f frame, ok bool, err error) {
 	case 'E':
 		return frame{}, false, explainStream(errorResponse(body))
 	case 'N':
-		return frame{}, false, s.notice(body)
+		return frame{}, false, notice(s.log, body)
 	case 'S', 'A':
 		return frame{}, false, nil
 	case 'c', 'C', 'Z':
@@ -164,12 +129,12 @@ func copyData(body []byte) (frame, error) {
 
 // notice reads a notice. A warning that something was skipped is the end:
 // PostgreSQL 18 goes on without a publication that does not exist.
-func (s *stream) notice(body []byte) error {
+func notice(log zerolog.Logger, body []byte) error {
 	e := errorResponse(body)
 	if e.Code == codeNotInPrerequisiteState {
 		return explainSkipped(e)
 	}
-	s.log.Debug().Str("code", e.Code).Str("routine", e.Routine).Msg("notice from the server")
+	log.Debug().Str("code", e.Code).Str("routine", e.Routine).Msg("notice from the server")
 	return nil
 }
 
@@ -197,24 +162,12 @@ func (s *stream) send(durable audit.LSN, ask bool) error {
 	return s.write(b[:])
 }
 
-func (s *stream) write(b []byte) error {
-	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return fmt.Errorf("write to replication stream: %w", err)
-	}
-	if _, err := s.conn.Write(b); err != nil {
-		return fmt.Errorf("write to replication stream: %w", err)
-	}
-	return nil
-}
-
 // close implements lane: CopyDone, then whatever is still under way is thrown
 // away until the server answers it, which it does after the status messages
 // before it; then Terminate. What was thrown away is sent again next time.
 func (s *stream) close(ctx context.Context) error {
 	defer s.conn.Close()
-	if !s.unwatch() {
-		<-s.interrupted
-	}
+	s.release()
 	if err := s.conn.SetReadDeadline(time.Now().Add(closeTimeout)); err != nil {
 		return fmt.Errorf("close replication stream: %w", err)
 	}

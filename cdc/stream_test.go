@@ -129,7 +129,7 @@ func newStream(t *testing.T, ctx context.Context, silence time.Duration) (*strea
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close(); server.Close() })
-	s := &stream{conn: conn, wire: newWire(conn), silence: silence, log: testLog(t), durable: 0x1234}
+	s := &stream{socket: socket{conn: conn, wire: newWire(conn)}, silence: silence, log: testLog(t), durable: 0x1234}
 	s.watch(ctx)
 	return s, walsender{server, t}
 }

@@ -28,6 +28,7 @@ type tape struct {
 	pg    *harness.PG
 	cfg   Config
 	keys  KeySource
+	log   zerolog.Logger
 	read  *Reader
 	feeds chan audit.Feed
 	ended chan error // of Run
@@ -52,7 +53,10 @@ func newTape(t *testing.T, pg *harness.PG, published string) *tape {
 	cfg := DefaultConfig()
 	cfg.DSN, cfg.Slot, cfg.Publication = pg.DSNAs("reader", "secret"), name, name
 	cfg.StatusInterval = 50 * time.Millisecond
-	tp := &tape{t: t, pg: pg, cfg: cfg, feeds: make(chan audit.Feed)}
+	if strings.HasPrefix(t.Name(), "TestCaptureBacklog/") {
+		cfg.Backlog = 1
+	}
+	tp := &tape{t: t, pg: pg, cfg: cfg, log: testLog(t), feeds: make(chan audit.Feed)}
 	t.Cleanup(func() {
 		tp.close()
 		tp.released()
@@ -73,7 +77,7 @@ func (tp *tape) start() *tape {
 		tp.keys = catalog
 		tp.t.Cleanup(func() { catalog.Close(context.Background()) })
 	}
-	tp.read = New(tp.cfg, tp.keys, testLog(tp.t))
+	tp.read = New(tp.cfg, tp.keys, tp.log)
 	tp.run()
 	return tp
 }
