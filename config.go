@@ -182,6 +182,8 @@ func (p *PostgresConfig) fillDefaults() {
 	p.SilenceTimeout = cmp.Or(p.SilenceTimeout, d.SilenceTimeout)
 	p.ConnectTimeout = cmp.Or(p.ConnectTimeout, d.ConnectTimeout)
 	p.CatalogTimeout = cmp.Or(p.CatalogTimeout, d.CatalogTimeout)
+	p.Backlog = cmp.Or(p.Backlog, d.Backlog)
+	p.BacklogWindow = cmp.Or(p.BacklogWindow, d.BacklogWindow)
 	p.FeedBytes = cmp.Or(p.FeedBytes, d.FeedBytes)
 	p.FeedChanges = cmp.Or(p.FeedChanges, d.FeedChanges)
 }

@@ -44,7 +44,7 @@ type Config struct {
 	// Backlog is the distance in bytes of write-ahead log, between what was read
 	// and its end, at which the backlog is fetched by SQL instead of being
 	// streamed, several times faster, until a quarter of it is left. For that
-	// time one more replication slot is needed. 0: never. Default: 67108864
+	// time one more replication slot is needed. -1: never. Default: 67108864
 	// (64 MiB).
 	Backlog int64 `yaml:"backlog"`
 	// BacklogWindow is how many bytes of write-ahead log are fetched by one
@@ -108,8 +108,8 @@ func (c Config) Validate() error {
 			add(d.key, "%s is not a positive duration such as 10s", d.value)
 		}
 	}
-	if c.Backlog < 0 {
-		add("backlog", "%d is not a number of bytes; 0 means never", c.Backlog)
+	if c.Backlog == 0 || c.Backlog < -1 {
+		add("backlog", "%d is not a positive number of bytes, nor -1 for never", c.Backlog)
 	}
 	if c.BacklogWindow <= 0 {
 		add("backlog_window", "%d is not a positive number of bytes", c.BacklogWindow)

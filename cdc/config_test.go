@@ -21,6 +21,8 @@ func TestConfigValidate(t *testing.T) {
 		"postgres.silence_timeout": func(c *Config) { c.SilenceTimeout = 0 },
 		"postgres.connect_timeout": func(c *Config) { c.ConnectTimeout = 0 },
 		"postgres.catalog_timeout": func(c *Config) { c.CatalogTimeout = 0 },
+		"postgres.backlog":         func(c *Config) { c.Backlog = -2 },
+		"postgres.backlog_window":  func(c *Config) { c.BacklogWindow = 0 },
 		"postgres.feed_bytes":      func(c *Config) { c.FeedBytes = 0 },
 		"postgres.feed_changes":    func(c *Config) { c.FeedChanges = -1 },
 	}

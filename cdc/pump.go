@@ -26,6 +26,7 @@ type pump struct {
 	toldAt time.Time
 	due    time.Time // when the next confirm is
 	lookAt time.Time // when to look again whether this is the right lane
+	news   bool      // the server has said something since the last look
 
 	walEnd   audit.LSN // the server has looked at everything below, none of which is open
 	urgent   bool      // the server waits for walEnd
@@ -64,8 +65,8 @@ func (p *pump) run(ctx context.Context) error {
 				return err
 			}
 		}
-		if !now.Before(p.lookAt) {
-			p.lookAt = now.Add(p.interval)
+		if p.news && !now.Before(p.lookAt) {
+			p.lookAt, p.news = now.Add(p.interval), false
 			if err := p.look(ctx); err != nil {
 				return err
 			}
@@ -77,7 +78,7 @@ func (p *pump) run(ctx context.Context) error {
 // look asks how far away the end of the log is, and ends a stream that has
 // fallen behind. Between two transactions another lane can go on.
 func (p *pump) look(ctx context.Context) error {
-	if _, streaming := p.lane.(*stream); !streaming || p.assembler.open || p.reader.cfg.Backlog == 0 {
+	if _, streaming := p.lane.(*stream); !streaming || p.assembler.open || p.reader.cfg.Backlog < 0 {
 		return nil
 	}
 	slot, err := p.reader.Slot(ctx)
@@ -93,6 +94,7 @@ func (p *pump) look(ctx context.Context) error {
 
 // take takes one frame in.
 func (p *pump) take(ctx context.Context, f frame) error {
+	p.news = p.news || f.message != nil || f.walEnd != 0
 	if f.message != nil {
 		m, err := p.decoder.decode(ctx, f.lsn, f.message)
 		if err != nil {
