@@ -353,7 +353,7 @@ func TestInspectWhileDraining(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, small())
 	head := genesis()
-	for range 200 {
+	for range 60 {
 		_, head = add(t, s, head, 2, strings.Repeat("x", 1500))
 	}
 	if err := s.Save(head, 77); err != nil {
