@@ -1,8 +1,11 @@
 package pgwitness
 
 import (
+	"fmt"
+	"io"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -59,4 +62,25 @@ func userOf(dsn string) string {
 		return ""
 	}
 	return cfg.User
+}
+
+// writeCoverage says for how many changes it is known who made them, how, and
+// who says least about himself.
+func (st Status) writeCoverage(w io.Writer) {
+	var parts []string
+	for _, s := range st.Sources {
+		parts = append(parts, fmt.Sprintf("%s %d", s.Source, s.Changes))
+	}
+	by := ""
+	if len(parts) > 0 {
+		by = " (" + strings.Join(parts, ", ") + ")"
+	}
+	fmt.Fprintf(w, "  attributed  %.1f %% of row changes%s\n", 100*st.Attributed, by)
+	for _, o := range st.Offenders {
+		who := "without a stamp"
+		if o.DBUser != "" {
+			who = fmt.Sprintf("by %q of %q", o.DBUser, o.Application)
+		}
+		fmt.Fprintf(w, "  unknown     %d changes of %q %s\n", o.Changes, o.Table, who)
+	}
 }

@@ -14,25 +14,27 @@ import (
 
 // Status is how a stream stands, as both databases tell.
 type Status struct {
-	Stream     string      `json:"stream"`
-	Entries    uint64      `json:"entries"`
-	Newest     time.Time   `json:"newest,omitzero"`    // commit time of the newest entry
-	Attributed float64     `json:"attributed"`         // share of row changes with a known actor, 0 to 1
-	Slot       string      `json:"slot"`               // name
-	Active     bool        `json:"active"`             // a sidecar reads the slot
-	WALStatus  string      `json:"wal_status"`         // reserved | extended | unreserved | lost
-	Saved      string      `json:"saved_position"`     // up to where the log is stored
-	Confirmed  string      `json:"confirmed_flush"`    // up to where the slot was acknowledged
-	LagBytes   uint64      `json:"lag_bytes"`          // written and not acknowledged
-	Retained   uint64      `json:"retained_bytes"`     // kept by the server for the slot
-	Heartbeat  time.Time   `json:"heartbeat,omitzero"` // newest heartbeat or start of the last day
-	Gaps       uint64      `json:"gaps"`               // declared by entries
-	Standbys   int         `json:"standbys"`           // sidecars that wait to take over
-	Spool      spool.State `json:"spool"`              // of the state folder: what waits for ClickHouse
-	NeedsHuman bool        `json:"needs_human"`        // the stream cannot go on: changes are missing
-	Missing    string      `json:"missing,omitempty"`  // which, when NeedsHuman
-	Hint       string      `json:"hint,omitempty"`     // what to do, when NeedsHuman
-	Problem    string      `json:"problem,omitempty"`  // what could not be asked
+	Stream     string              `json:"stream"`
+	Entries    uint64              `json:"entries"`
+	Newest     time.Time           `json:"newest,omitzero"`         // commit time of the newest entry
+	Attributed float64             `json:"attributed"`              // share of row changes with a known actor, 0 to 1
+	Sources    []trail.SourceCount `json:"actor_sources,omitempty"` // row changes by how the actor is known
+	Offenders  []trail.Offender    `json:"unattributed,omitempty"`  // connections with the most changes of an unknown actor
+	Slot       string              `json:"slot"`                    // name
+	Active     bool                `json:"active"`                  // a sidecar reads the slot
+	WALStatus  string              `json:"wal_status"`              // reserved | extended | unreserved | lost
+	Saved      string              `json:"saved_position"`          // up to where the log is stored
+	Confirmed  string              `json:"confirmed_flush"`         // up to where the slot was acknowledged
+	LagBytes   uint64              `json:"lag_bytes"`               // written and not acknowledged
+	Retained   uint64              `json:"retained_bytes"`          // kept by the server for the slot
+	Heartbeat  time.Time           `json:"heartbeat,omitzero"`      // newest heartbeat or start of the last day
+	Gaps       uint64              `json:"gaps"`                    // declared by entries
+	Standbys   int                 `json:"standbys"`                // sidecars that wait to take over
+	Spool      spool.State         `json:"spool"`                   // of the state folder: what waits for ClickHouse
+	NeedsHuman bool                `json:"needs_human"`             // the stream cannot go on: changes are missing
+	Missing    string              `json:"missing,omitempty"`       // which, when NeedsHuman
+	Hint       string              `json:"hint,omitempty"`          // what to do, when NeedsHuman
+	Problem    string              `json:"problem,omitempty"`       // what could not be asked
 }
 
 // Status asks both databases how every stream stands. What cannot be asked is
@@ -75,6 +77,12 @@ func (st *Status) askTrail(ctx context.Context, t *trail.Trail) error {
 		return err
 	}
 	st.Attributed = trail.Total(coverage).Share()
+	if st.Sources, err = t.Sources(ctx, trail.Filter{Stream: st.Stream}); err != nil {
+		return err
+	}
+	if st.Offenders, err = t.Offenders(ctx, trail.Filter{Stream: st.Stream}); err != nil {
+		return err
+	}
 	gaps, err := t.Counts(ctx, trail.Filter{Stream: st.Stream, Action: "gap", ResourceType: streamResource}, trail.ByAction)
 	if err != nil {
 		return err
@@ -150,7 +158,7 @@ func (st Status) WriteText(w io.Writer) {
 	}
 	fmt.Fprintf(w, "%s\n", st.Stream)
 	fmt.Fprintf(w, "  entries     %d, the newest of %s\n", st.Entries, newest)
-	fmt.Fprintf(w, "  attributed  %.1f %% of row changes\n", 100*st.Attributed)
+	st.writeCoverage(w)
 	fmt.Fprintf(w, "  slot        %s (%s), %s\n", st.Slot, st.WALStatus, reader)
 	fmt.Fprintf(w, "  position    stored up to %s, acknowledged up to %s\n", st.Saved, st.Confirmed)
 	fmt.Fprintf(w, "  lag         %s; the server keeps %s of log for us\n", size(st.LagBytes), size(st.Retained))

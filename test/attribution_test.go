@@ -19,6 +19,7 @@ import (
 
 	"github.com/pgwitness/pgwitness/setup"
 	"github.com/pgwitness/pgwitness/test/harness"
+	"github.com/pgwitness/pgwitness/trail"
 )
 
 // attributed is one entry of a change, as far as it says who, where and how
@@ -214,8 +215,52 @@ func TestAttribution(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { c.check(t, w, entries) })
 	}
+	t.Run("coverage", func(t *testing.T) { checkCoverage(t, w) })
 	w.stop()
 	w.verified()
+}
+
+// checkCoverage: the view, as the reading user sees it, and status agree.
+func checkCoverage(t *testing.T, w *witnessed) {
+	rows, err := w.ch.Connect("reader").Query(context.Background(),
+		"SELECT source, sum(changes), sum(attributed), sum(bypassed) FROM attribution_coverage GROUP BY source")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	bySource := make(map[string]uint64)
+	for rows.Next() {
+		var source string
+		var changes, attributed, bypassed uint64
+		if err := rows.Scan(&source, &changes, &attributed, &bypassed); err != nil {
+			t.Fatal(err)
+		}
+		bySource[source] = changes
+		unknown := source == "none" || source == "observed"
+		if unknown && attributed != 0 || !unknown && attributed != changes || (source == "none") != (bypassed > 0) {
+			t.Errorf("%s: %d changes, %d attributed, %d bypassed", source, changes, attributed, bypassed)
+		}
+	}
+	for _, source := range []string{"session", "preset", "comment", "row", "rule", "observed", "none"} {
+		if bySource[source] == 0 {
+			t.Errorf("no change of the source %s: %v", source, bySource)
+		}
+	}
+	var status []struct {
+		Sources   []trail.SourceCount `json:"actor_sources"`
+		Offenders []trail.Offender    `json:"unattributed"`
+	}
+	if err := json.Unmarshal([]byte(w.must("status", "--json")), &status); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range status[0].Sources {
+		if bySource[s.Source] != s.Changes {
+			t.Errorf("status says %d of %s, the view %d", s.Changes, s.Source, bySource[s.Source])
+		}
+	}
+	if o := status[0].Offenders; len(o) != 3 || o[0].Changes < o[1].Changes || o[0].Table != "public.notes" {
+		t.Errorf("offenders %+v", o)
+	}
 }
 
 func writeTwoContexts(w *witnessed) {

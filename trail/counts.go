@@ -81,7 +81,7 @@ func (t *Trail) Counts(ctx context.Context, f Filter, by ...Dimension) ([]Count,
 type Coverage struct {
 	Stream, Schema, Table string
 	Changes               uint64 // of rows, and TRUNCATE
-	Attributed            uint64 // actor_type is not unknown
+	Attributed            uint64 // the actor is more than the database user
 }
 
 // Share is the attributed part, from 0 to 1; 1 when there are no changes.
@@ -116,7 +116,7 @@ func (t *Trail) Coverage(ctx context.Context, f Filter) ([]Coverage, error) {
 	c.parts = append(c.parts, "table_name IS NOT NULL")
 	text := `SELECT CAST(stream, 'String') AS s, ifNull(CAST(schema_name, 'Nullable(String)'), '') AS n, ` +
 		`ifNull(CAST(table_name, 'Nullable(String)'), '') AS t, ` +
-		`count() AS changes, countIf(ifNull(actor_type, 'unknown') != 'unknown') AS attributed ` +
+		`count() AS changes, countIf(` + isAttributed + `) AS attributed ` +
 		`FROM audit_logs` + c.where() + ` GROUP BY s, n, t ORDER BY changes - attributed DESC, changes DESC, s, n, t`
 	results := proto.Results{
 		{Name: "s", Data: &stream}, {Name: "n", Data: &schema}, {Name: "t", Data: &table},
