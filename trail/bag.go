@@ -45,7 +45,11 @@ func (f *Fold) takeFromBag(e *audit.Entry, old Row) []Value {
 			}
 		}
 		if len(fits) == 0 {
-			f.breaks.add(Break{Sequence: e.Sequence, Kind: f.unseen()})
+			if len(f.doubts) > 0 {
+				f.breaks.Explained++
+			} else {
+				f.breaks.add(Break{Sequence: e.Sequence, Kind: f.unseen()})
+			}
 			return f.merge(nil, old)
 		}
 		if len(fits) > 1 {

@@ -30,21 +30,14 @@ func (f *Fold) Complete() bool { return f.complete }
 
 // hear takes in what an entry that is no change of a row says of the table.
 func (f *Fold) hear(e *audit.Entry) error {
-	if e.Operation.String() != "event" {
-		return nil
-	}
-	switch e.Action.String() {
-	case "gap":
-		if e.ResourceType.String() == "pgwitness.stream" {
-			f.next = e.Sequence + 1
-			f.doubts = append(f.doubts, doubt{sequence: e.Sequence})
-			f.complete = false
-		}
-	case "baseline_completed":
-		if e.ResourceID.String() == f.schema+"."+f.table {
-			f.next = e.Sequence + 1
-			f.complete = true
-		}
+	switch {
+	case e.Operation.String() == "ddl":
+		return f.redefined(e)
+	case e.Action.String() == "gap" && e.ResourceType.String() == "pgwitness.stream":
+		f.doubts = append(f.doubts, doubt{sequence: e.Sequence})
+		f.complete = false
+	case e.Action.String() == "baseline_completed" && e.ResourceType.String() == "pgwitness.baseline" && e.ResourceID.String() == f.schema+"."+f.table:
+		f.complete = true
 	}
 	return nil
 }

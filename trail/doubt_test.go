@@ -30,6 +30,9 @@ func TestBreaksAndWhatExplainsThem(t *testing.T) {
 	update := func(tx int, old, now string) audit.Entry { return of(tx, change{op: "update", old: old, now: now}) }
 	gap := told("gap", "pgwitness.stream", "shop")
 	based := told("baseline_completed", "pgwitness.baseline", "public.t")
+	ddl := func(details string) audit.Entry {
+		return audit.Entry{Operation: audit.T("ddl"), Action: audit.T("ddl"), NewValues: audit.T(details)}
+	}
 	for _, c := range []struct {
 		name      string
 		entries   []audit.Entry
@@ -55,6 +58,20 @@ func TestBreaksAndWhatExplainsThem(t *testing.T) {
 		{"baseline shows a hidden update", []audit.Entry{insert(1, `{"id":1,"a":1}`), of(2, change{op: "baseline", now: `{"id":1,"a":9}`})}, map[BreakKind]int{Discontinuous: 1}, 0},
 		{"bigint became text", []audit.Entry{insert(1, `{"id":1,"a":1}`), update(2, `{"id":1,"a":"1"}`, `{"id":1,"a":"x"}`)}, nil, 0},
 		{"NULL is no empty text", []audit.Entry{insert(1, `{"id":1,"a":null}`), update(2, `{"id":1,"a":""}`, `{"id":1,"a":"x"}`)}, map[BreakKind]int{Discontinuous: 1}, 0},
+		{"a column dropped, another of its name added", []audit.Entry{insert(1, `{"id":1,"a":1}`), ddl(`{"command":"ALTER TABLE","table":["public","t"],"dropped_columns":["a"]}`),
+			ddl(`{"command":"ALTER TABLE","table":["public","t"],"added_columns":{"a":5}}`), update(2, `{"id":1,"a":5}`, `{"id":1,"a":6}`)}, nil, 0},
+		{"hidden change of an added column", []audit.Entry{insert(1, `{"id":1}`), ddl(`{"command":"ALTER TABLE","table":["public","t"],"added_columns":{"a":5}}`), update(2, `{"id":1,"a":4}`, `{"id":1,"a":6}`)},
+			map[BreakKind]int{Discontinuous: 1}, 0},
+		{"columns swap their names", []audit.Entry{insert(1, `{"id":1,"a":1,"b":2}`), ddl(`{"command":"ALTER TABLE","table":["public","t"],"renamed_columns":{"a":"b","b":"a"}}`), update(2, `{"id":1,"a":2,"b":1}`, `{"id":1,"a":3,"b":3}`)}, nil, 0},
+		{"hidden change of a renamed column", []audit.Entry{insert(1, `{"id":1,"a":1}`), ddl(`{"command":"ALTER TABLE","table":["public","t"],"renamed_columns":{"a":"b"}}`), update(2, `{"id":1,"b":2}`, `{"id":1,"b":3}`)},
+			map[BreakKind]int{Discontinuous: 1}, 0},
+		{"a column rewritten", []audit.Entry{insert(1, `{"id":1,"a":"1.00","b":1}`), ddl(`{"command":"ALTER TABLE","table":["public","t"],"unknown_values":["a"]}`),
+			update(2, `{"id":1,"a":"1.0000"}`, `{"id":1,"a":"2.0000"}`), update(3, `{"id":1,"b":2}`, `{"id":1,"b":3}`)}, map[BreakKind]int{Discontinuous: 1}, 1},
+		{"of another table", []audit.Entry{insert(1, `{"id":1,"a":1}`), ddl(`{"command":"ALTER TABLE","table":["public","u"],"unknown_values":["a"]}`), update(2, `{"id":1,"a":2}`, `{"id":1,"a":3}`)}, map[BreakKind]int{Discontinuous: 1}, 0},
+		{"dropped and created again", []audit.Entry{insert(1, `{"id":1,"a":1}`), ddl(`{"command":"DROP TABLE","type":"table","object":"public.t","dropped":true}`),
+			ddl(`{"command":"CREATE TABLE","type":"table","object":"public.t","followed":["publication"]}`), insert(2, `{"id":1,"a":2}`), update(3, `{"id":2,"a":2}`, `{"id":2,"a":3}`)}, map[BreakKind]int{Uninserted: 1}, 0},
+		{"another table took the name", []audit.Entry{insert(1, `{"id":1,"a":1}`), ddl(`{"command":"ALTER TABLE","table":["public","old"],"renamed_from":["public","t"]}`),
+			ddl(`{"command":"ALTER TABLE","table":["public","t"],"renamed_from":["public","new"]}`), update(2, `{"id":1,"a":2}`, `{"id":1,"a":3}`)}, map[BreakKind]int{Unseen: 1}, 0},
 	} {
 		f := NewFold("public", "t", []string{"id"})
 		f.unique = true

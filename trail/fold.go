@@ -133,24 +133,7 @@ func (f *Fold) Breaks() Breaks { return f.breaks }
 // Fold folds the entries of a table up to and including sequence last; a nil
 // last means all.
 func (t *Trail) Fold(ctx context.Context, stream, schema, table string, key []string, last *uint64) (*Fold, error) {
-	var c conditions
-	c.add("stream = {stream:String}", "stream", stream)
-	c.add("schema_name = {schema:String}", "schema", schema)
-	c.add("table_name = {table:String}", "table", table)
-	if last != nil {
-		c.add("sequence <= {last:UInt64}", "last", *last)
-	}
-	f := NewFold(schema, table, key)
-	for e, err := range t.entries(ctx, query{selectOldest(c), c.params}) {
-		if err == nil {
-			err = f.Add(e)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("fold %s.%s: %w", schema, table, err)
-		}
-	}
-	f.End()
-	return f, nil
+	return t.foldPart(ctx, Review{Stream: stream, Last: last}, Table{Schema: schema, Name: table, Key: key}, parts{count: 1}, 0)
 }
 
 // Add applies an entry. Entries must come in the order of their sequence;
@@ -160,7 +143,7 @@ func (f *Fold) Add(e *audit.Entry) error {
 	if e.Sequence < f.next {
 		return fmt.Errorf("apply entry %d: it comes after entry %d", e.Sequence, f.next-1)
 	}
-	if e.TableName == nil {
+	if operation := e.Operation.String(); operation == "event" || operation == "ddl" {
 		return f.hear(e)
 	}
 	if e.SchemaName.String() != f.schema || e.TableName.String() != f.table {

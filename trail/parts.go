@@ -195,7 +195,7 @@ func (t *Trail) foldParts(ctx context.Context, r Review, table Table, p parts, u
 	for i := range p.all() {
 		f, err := t.foldPart(ctx, r, table, p, i)
 		if err != nil {
-			return fmt.Errorf("fold %s: %w", table, err)
+			return err
 		}
 		if err := use(i, f); err != nil {
 			return err
@@ -218,7 +218,9 @@ func (t *Trail) foldPart(ctx context.Context, r Review, table Table, p parts, pa
 		changes += " AND (resource_id IS NULL OR CRC32(ifNull(resource_id, '')) % {parts:UInt32} = {part:UInt32})"
 	}
 	c.parts = append(c.parts, "(operation IN ('event', 'ddl') OR "+changes+")")
-	err := t.changes(ctx, r, c, f.Add)
+	if err := t.changes(ctx, r, c, f.Add); err != nil {
+		return nil, fmt.Errorf("fold %s: %w", table, err)
+	}
 	f.End()
-	return f, err
+	return f, nil
 }
