@@ -118,7 +118,8 @@ func (f *Fold) End() {
 }
 
 // like reports whether two known values are the same but for the type that the
-// column had: a bigint that became text is a string with the same digits.
+// column had: a bigint that became text is a string with the same digits. A
+// column that the configuration keeps secret from some day on may have any value.
 func (v Value) like(w Value) bool {
 	if v == w {
 		return true
@@ -126,5 +127,5 @@ func (v Value) like(w Value) bool {
 	if v.Kind == w.Kind || v.Kind == Null || w.Kind == Null {
 		return false
 	}
-	return v.Text == w.Text || v.Postgres() == w.Postgres()
+	return v.Secret() || w.Secret() || v.Text == w.Text || v.Postgres() == w.Postgres()
 }

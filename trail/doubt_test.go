@@ -57,6 +57,7 @@ func TestBreaksAndWhatExplainsThem(t *testing.T) {
 		{"baseline of a row that was seen", []audit.Entry{insert(1, `{"id":1,"a":1}`), of(2, change{op: "baseline", now: `{"id":1,"a":1}`})}, nil, 0},
 		{"baseline shows a hidden update", []audit.Entry{insert(1, `{"id":1,"a":1}`), of(2, change{op: "baseline", now: `{"id":1,"a":9}`})}, map[BreakKind]int{Discontinuous: 1}, 0},
 		{"bigint became text", []audit.Entry{insert(1, `{"id":1,"a":1}`), update(2, `{"id":1,"a":"1"}`, `{"id":1,"a":"x"}`)}, nil, 0},
+		{"a column became secret", []audit.Entry{insert(1, `{"id":1,"a":"x"}`), update(2, `{"id":1,"a":["secret"]}`, `{"id":1,"a":["secret"]}`)}, nil, 0},
 		{"NULL is no empty text", []audit.Entry{insert(1, `{"id":1,"a":null}`), update(2, `{"id":1,"a":""}`, `{"id":1,"a":"x"}`)}, map[BreakKind]int{Discontinuous: 1}, 0},
 		{"a column dropped, another of its name added", []audit.Entry{insert(1, `{"id":1,"a":1}`), ddl(`{"command":"ALTER TABLE","table":["public","t"],"dropped_columns":["a"]}`),
 			ddl(`{"command":"ALTER TABLE","table":["public","t"],"added_columns":{"a":5}}`), update(2, `{"id":1,"a":5}`, `{"id":1,"a":6}`)}, nil, 0},
