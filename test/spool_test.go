@@ -58,11 +58,6 @@ func (s *sidecar) until(what string, limit time.Duration, done func() bool) {
 	}
 }
 
-func (s *sidecar) untilSpooling() {
-	s.t.Helper()
-	s.until("spooling begins", time.Minute, func() bool { return s.spoolState().Entries > 0 })
-}
-
 func (s *sidecar) untilDrained(limit time.Duration) {
 	s.t.Helper()
 	s.until("the spool drains", limit, func() bool { return !s.spoolState().Active })

@@ -109,10 +109,7 @@ func (u *troubled) killed() {
 			return nil
 		})
 	}
-	rounds := 1
-	if n, _ := kills(u.t); n > 12 {
-		rounds = n / 6
-	}
+	rounds := u.rounds()
 	for range rounds {
 		u.ch.Kill()
 		u.killEvery(3, 800*time.Millisecond)
@@ -130,6 +127,15 @@ func (u *troubled) killed() {
 	u.t.Logf("%d kills, %d entries, none lost, none double", 6*rounds, r.Size)
 }
 
+// rounds is how often a phase repeats what is left to chance: once by default,
+// more often by make torture.
+func (u *troubled) rounds() int {
+	if n, _ := kills(u.t); n > 12 {
+		return n / 6
+	}
+	return 1
+}
+
 // killEvery kills and starts the sidecar n times.
 func (u *troubled) killEvery(n int, most time.Duration) {
 	for range n {
@@ -144,7 +150,7 @@ func (u *troubled) killEvery(n int, most time.Duration) {
 // ClickHouse all the same, and what was stored already is found out later.
 func (u *troubled) behind() {
 	u.start()
-	for range 2 {
+	for range u.rounds() {
 		for began := time.Now(); time.Since(began) < 600*time.Millisecond+rand.N(700*time.Millisecond); wait(20 * time.Millisecond) {
 			u.book(1 + rand.IntN(200))
 		}
