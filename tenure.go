@@ -52,7 +52,7 @@ func openTenure(ctx context.Context, s StreamConfig, log zerolog.Logger) (*tenur
 		"application_name": "pgwitness standby " + s.Name, "client_encoding": "UTF8", "search_path": "",
 		"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
 		"idle_session_timeout": "0", "statement_timeout": "10s",
-		"lock_timeout":       "2s", // what somebody else has locked is looked at later
+		"lock_timeout":       "2s",    // what somebody else has locked is looked at later
 		"synchronous_commit": "local", // an event must not wait for a standby that is away
 	} {
 		cfg.RuntimeParams[name] = value
