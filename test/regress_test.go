@@ -137,6 +137,9 @@ func (u *suite) run(name string) {
 	f := ranFile{name: name, took: time.Since(began), problem: ending(ctx, err, string(out))}
 	f.expected, f.others = u.errorsOf(name, string(out))
 	u.files = append(u.files, f)
+	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() == 2 && f.expected+len(f.others) == 0 {
+		u.t.Fatalf("%s: the server is gone: %s", name, out[max(0, len(out)-500):])
+	}
 	u.t.Logf("%s: %s, %d errors that the suite asks for, %d others %s", name, f.took.Round(time.Millisecond), f.expected, len(f.others), f.problem)
 }
 

@@ -22,12 +22,8 @@ CREATE TABLE workload.known (
 CREATE VIEW workload.present AS
 SELECT c.oid AS relation, n.nspname::text AS schema, c.relname::text AS name,
        concat(c.relfilenode, c.relreplident, md5((
-         SELECT string_agg(concat_ws(',', a.attname, a.atttypid, a.atttypmod, a.attmissingval, a.attisdropped, t.xmin, e.xmin,
-                                     (SELECT string_agg(l.enumlabel, ',' ORDER BY l.enumsortorder) FROM pg_catalog.pg_enum AS l WHERE l.enumtypid IN (t.oid, t.typelem))), ';' ORDER BY a.attnum)
-           FROM pg_catalog.pg_attribute AS a
-           LEFT JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
-           LEFT JOIN pg_catalog.pg_class AS e ON e.oid = t.typrelid
-          WHERE a.attrelid = c.oid AND a.attnum > 0))) AS shape
+         SELECT string_agg(concat_ws(',', a.attname, a.atttypid, a.atttypmod, a.attmissingval, a.attisdropped), ';' ORDER BY a.attnum)
+           FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0))) AS shape
   FROM pg_catalog.pg_class AS c
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
  WHERE c.relkind = 'r' AND c.relpersistence = 'p'
@@ -37,8 +33,16 @@ CREATE FUNCTION workload.write_history() RETURNS event_trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF TG_TAG !~ 'TABLE|INTO|TYPE|DOMAIN|SCHEMA|OWNED|EXTENSION' THEN
+    IF TG_TAG !~ 'TABLE|INTO|TYPE|DOMAIN|SCHEMA|OWNED|EXTENSION' OR current_setting('workload.following', true) = 'yes' THEN
         RETURN;
+    END IF;
+    IF TG_TAG = 'ALTER TYPE' AND TG_EVENT = 'ddl_command_end' THEN -- labels of an enum, attributes of a composite
+        INSERT INTO workload.history (what, relation, schema, name, tag)
+        SELECT DISTINCT 'altered', k.relation, k.schema, k.name, TG_TAG
+          FROM pg_event_trigger_ddl_commands() AS d
+          JOIN pg_type AS t ON t.oid = d.objid OR t.typelem = d.objid OR t.typrelid = d.objid
+          JOIN pg_attribute AS a ON a.atttypid = t.oid AND a.attnum > 0
+          JOIN workload.known AS k ON k.relation = a.attrelid;
     END IF;
     INSERT INTO workload.history (what, relation, schema, name, tag)
     SELECT 'ends', k.relation, k.schema, k.name, TG_TAG
