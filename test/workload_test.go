@@ -373,3 +373,10 @@ func (w *workload) steady(when string) {
 		}
 	}
 }
+
+// forgive forgets what the sidecar logged so far.
+func (w *workload) forgive() {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	w.s.log.Reset()
+}

@@ -17,10 +17,12 @@ BEGIN
         EXECUTE format('ALTER PUBLICATION $PUBLICATION ADD TABLES IN SCHEMA %I', t.nspname);
     END LOOP;
     FOR t IN SELECT p.relation, p.schema, p.name FROM workload.present AS p JOIN pg_class AS c ON c.oid = p.relation
-              WHERE c.relreplident <> 'f' AND NOT EXISTS (SELECT FROM workload.known AS k WHERE k.relation = p.relation) LOOP
+              WHERE c.relreplident <> 'f'
+                AND NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attgenerated = 'v') -- they would refuse UPDATE
+                AND NOT EXISTS (SELECT FROM workload.known AS k WHERE k.relation = p.relation) LOOP
         EXECUTE format('ALTER TABLE ONLY %I.%I REPLICA IDENTITY FULL', t.schema, t.name);
-        EXECUTE format('CREATE TRIGGER pgwitness_stamp BEFORE INSERT OR UPDATE OR DELETE ON %I.%I FOR EACH STATEMENT EXECUTE FUNCTION pgwitness.stamp()', t.schema, t.name);
-        EXECUTE format('CREATE TRIGGER pgwitness_stamp_truncate BEFORE TRUNCATE ON %I.%I FOR EACH STATEMENT EXECUTE FUNCTION pgwitness.stamp()', t.schema, t.name);
+        EXECUTE format('CREATE OR REPLACE TRIGGER pgwitness_stamp BEFORE INSERT OR UPDATE OR DELETE ON %I.%I FOR EACH STATEMENT EXECUTE FUNCTION pgwitness.stamp()', t.schema, t.name);
+        EXECUTE format('CREATE OR REPLACE TRIGGER pgwitness_stamp_truncate BEFORE TRUNCATE ON %I.%I FOR EACH STATEMENT EXECUTE FUNCTION pgwitness.stamp()', t.schema, t.name);
         EXECUTE format('ALTER TABLE ONLY %I.%I ENABLE ALWAYS TRIGGER pgwitness_stamp, ENABLE ALWAYS TRIGGER pgwitness_stamp_truncate', t.schema, t.name);
     END LOOP;
     PERFORM set_config('workload.following', '', true);
