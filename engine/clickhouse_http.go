@@ -10,6 +10,9 @@ import (
 	"strings"
 )
 
+// errRefused is that the engine answered, and that the answer is an error.
+var errRefused = errors.New("clickhouse answers")
+
 // ping returns nil when the engine answers on both ports, and is ours.
 func (c *ClickHouse) ping(ctx context.Context) error {
 	if _, err := c.asAdmin(ctx, "SELECT 1"); err != nil {
@@ -46,7 +49,7 @@ func request(ctx context.Context, url, user, password, statement string) (string
 		return "", err
 	}
 	if response.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("clickhouse answers %s: %s", response.Status, strings.TrimSpace(string(answer)))
+		return "", fmt.Errorf("%w %s: %s", errRefused, response.Status, strings.TrimSpace(string(answer)))
 	}
 	return string(answer), nil
 }

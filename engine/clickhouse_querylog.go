@@ -85,7 +85,31 @@ func (c *ClickHouse) attach(ctx context.Context, p part) error {
 		return err
 	}
 	_, err := c.asAdmin(ctx, "ALTER TABLE system.query_log ATTACH PART '"+name+"'")
+	if errors.Is(err, errRefused) {
+		return c.discard(name)
+	}
 	return err
+}
+
+// discard keeps a part that the engine refuses to attach in a folder of its own, for whoever wants to
+// look into it: a disk that was full or a machine that lost power leaves parts without contents, and
+// they must not keep the trail from being served. What they held of the log is lost.
+func (c *ClickHouse) discard(name string) error {
+	aside := filepath.Join(c.shelf(), "refused")
+	if err := os.MkdirAll(aside, 0o700); err != nil {
+		return err
+	}
+	left, err := filepath.Glob(filepath.Join(c.queryLog(), "detached", "*"+name))
+	if err != nil {
+		return err
+	}
+	for _, path := range left {
+		to := filepath.Join(aside, filepath.Base(path))
+		if err := errors.Join(os.RemoveAll(to), os.Rename(path, to)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // queryLog is the folder where the engine keeps the log's parts.

@@ -247,6 +247,36 @@ func TestClickHouseQueryLogOutlivesRestarts(t *testing.T) {
 	}
 }
 
+// A disk that was full leaves parts of the query log without contents. They
+// cost what they held, and not the start.
+func TestClickHouseStartsWithABrokenQueryLog(t *testing.T) {
+	dir := ""
+	ch := harness.ClickHouseServer(t, func(c *engine.ClickHouseConfig) { dir = c.Dir })
+	ch.Exec("SYSTEM FLUSH LOGS query_log")
+	ch.Kill()
+	columns, err := filepath.Glob(filepath.Join(dir, "data/data/system/query_log/*/columns.txt"))
+	if err != nil || len(columns) == 0 {
+		t.Fatalf("parts of the query log: %v, %v", columns, err)
+	}
+	for _, file := range columns {
+		if err := os.Truncate(file, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		ch.Start()
+		ch.Exec("SELECT 'mark'")
+		ch.Exec("SYSTEM FLUSH LOGS query_log")
+		if got := ch.Value("SELECT count() FROM system.query_log WHERE query = 'SELECT ''mark''' AND type = 'QueryFinish'"); got == "0" {
+			t.Error("nothing more is logged")
+		}
+		ch.Stop()
+	}
+	if kept, err := filepath.Glob(filepath.Join(dir, "query_log/refused/*/columns.txt")); err != nil || len(kept) == 0 {
+		t.Errorf("the broken parts are not kept: %v", err)
+	}
+}
+
 func TestClickHouseUsersCanChange(t *testing.T) {
 	ch := harness.ClickHouseServer(t)
 	before := ch.Server.Password("sink")
