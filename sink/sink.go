@@ -7,7 +7,8 @@
 // connection broke, the server died, a timeout passed), the insert is first
 // fenced, so that it cannot be stored later, and then the head decides: ours
 // means done, the old one means try again, anything else means that somebody
-// else writes this chain.
+// else writes this chain: a sidecar that reads the same log and seals the same
+// entries (ErrOvertaken), or a stranger, and then a human must look.
 //
 // The package never drops an entry, never changes a stored one, never guesses
 // whether an insert was stored, and never acknowledges anything to PostgreSQL.
@@ -57,9 +58,10 @@ func New(server store.Server, cfg Config, stream string, log zerolog.Logger) *Si
 func (s *Sink) Close() error { return errors.Join(s.inserts.close(), s.asides.close()) }
 
 // Insert stores b behind head, which must be the stored head, and returns the
-// new one. It returns only when b is stored, when ctx ends, or when a human
-// must look: whatever the server answers in between is reported (Stats, log)
-// and tried again, because an entry is never dropped.
+// new one. It returns only when b is stored, when ctx ends, when another sidecar
+// was quicker (ErrOvertaken), or when a human must look: whatever the server
+// answers in between is reported (Stats, log) and tried again, because an entry
+// is never dropped.
 //
 // If ctx ends first, the outcome is unknown; b may be inserted again, and the
 // next start resolves it by Recover. After success b must not be used again.
@@ -106,7 +108,11 @@ func (s *Sink) settle(ctx context.Context, head audit.Head, b *Batch, attempt in
 		}
 		got, err := s.settleOnce(ctx, head, failure)
 		if err == nil {
-			return b.stored(head, got)
+			var stored bool
+			var end error
+			if stored, end, err = s.judge(ctx, b, head, got); err == nil {
+				return stored, end
+			}
 		}
 		if errors.Is(err, audit.ErrNeedsHuman) {
 			return false, fmt.Errorf("insert entries %d to %d of stream %s: %w", b.first, b.head.Size-1, s.stream, err)
