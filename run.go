@@ -15,8 +15,8 @@ import (
 const (
 	firstBackoff = 500 * time.Millisecond
 	maxBackoff   = 30 * time.Second
-	// steady is how long a stream must have run for its next failure to be
-	// retried at once.
+	// steady is how long a stream must have run, if it stored nothing, for its
+	// next failure to be retried at once.
 	steady = time.Minute
 )
 
@@ -93,8 +93,8 @@ func (w *Witness) supervise(ctx context.Context, s *stream) error {
 		}
 		w.states.set(s.cfg.Name, false, "retrying: "+err.Error())
 		w.metrics.restarts.WithLabelValues(s.cfg.Name).Inc()
-		if time.Since(began) > steady {
-			backoff = firstBackoff
+		if s.stored || time.Since(began) > steady {
+			backoff = firstBackoff // it had done its work: this is another trouble than the last
 		}
 		s.log.Warn().Err(err).Str("hint", audit.Hint(err)).Dur("retry_in", backoff).Msg("stream interrupted")
 		if !sleep(ctx, backoff) {

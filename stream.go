@@ -36,6 +36,7 @@ type stream struct {
 	catalog *cdc.Catalog // keeps what it knows from one life of the stream to the next
 	state   sink.State   // as it was saved last, or will be next
 	started bool         // the entry start is written for this tenure
+	stored  bool         // the last life of the stream stored something
 }
 
 func newStream(w *Witness, cfg StreamConfig) *stream {
@@ -48,6 +49,7 @@ func newStream(w *Witness, cfg StreamConfig) *stream {
 // run waits until no other sidecar has the stream, takes it up, and streams
 // until ctx ends (nil) or something fails.
 func (s *stream) run(ctx context.Context) error {
+	s.stored = false
 	t, err := s.takeOver(ctx)
 	if err != nil {
 		return err
@@ -105,6 +107,7 @@ func (s *stream) live(ctx context.Context, p *pipeline, w *watcher) error {
 	if failed := <-watched; err == nil {
 		err = failed
 	}
+	s.stored = p.marks.entries.Load() > 0
 	return err
 }
 
