@@ -110,6 +110,9 @@ type PostgresConfig struct {
 	// --reconcile only: it needs SELECT on them, and no row security may hide
 	// rows from it. Default: the admin DSN.
 	VerifyDSN string `yaml:"verify_dsn" json:"-"`
+	// Failover makes setup create a slot that PostgreSQL 17 and later copy to
+	// standbys, so that capture goes on behind a failover. Default: false.
+	Failover bool `yaml:"failover"`
 }
 
 // TableConfig is one audited table, or several by pattern.
