@@ -42,9 +42,12 @@ demo: engines build ## Show everything: a shop under load, a tampering hand, and
 test: engines ## Run every test, with the race detector, against the real engines
 	go test $(TEST_FLAGS) $(PACKAGES)
 
+TORTURE ?= 10m
+
 .PHONY: torture
-torture: engines ## Kill the sidecar 50 times and ClickHouse 10 times under load; nothing may be lost
-	PGWITNESS_TORTURE=50 go test -race -count=1 -timeout 30m -v -run Torture ./test
+torture: engines ## Random faults under load for TORTURE (default 10m); nothing may be lost. Writes docs/torture.md
+	PGWITNESS_TORTURE=$(TORTURE) PGWITNESS_TORTURE_REPORT=$(CURDIR)/docs/torture.md \
+	go test -race -count=1 -timeout 90m -v -run '^TestTorture$$' ./test
 
 .PHONY: test-huge
 test-huge: engines ## One transaction of 5 million rows; the sidecar must stay below 256 MiB

@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/pgwitness/pgwitness/engine"
@@ -25,8 +27,10 @@ type PG struct {
 	// Database is the database's name.
 	Database string
 
-	private bool
-	conn    *pgx.Conn // of the helpers; nil until needed and after a kill
+	private  bool
+	bin      string            // folder of the programs, of a private server
+	settings map[string]string // of a private server
+	conn     *pgx.Conn         // of the helpers; nil until needed and after a kill
 }
 
 // PGVersion is a PostgreSQL that can be started here.
@@ -141,7 +145,8 @@ func PostgresCluster(t testing.TB, major int, settings map[string]string) *PG {
 
 func privatePostgres(t testing.TB, bin, template string, settings map[string]string) *PG {
 	t.Helper()
-	pg := &PG{t: t, Database: uniqueName(), private: true}
+	pg := &PG{t: t, Database: uniqueName(), private: true, bin: bin, settings: testSettings()}
+	maps.Copy(pg.settings, settings)
 	pg.Server = startPostgres(t, bin, template, settings)
 	t.Cleanup(func() {
 		pg.disconnect()
@@ -297,6 +302,21 @@ func (pg *PG) Kill() {
 	pg.mustOwn()
 	pg.disconnect()
 	check(pg.t, "kill postgres", pg.Server.Kill())
+}
+
+// Quit is an immediate shutdown: sessions end without a word to their transactions, and the next
+// Start recovers.
+func (pg *PG) Quit() {
+	pg.t.Helper()
+	pg.mustOwn()
+	pg.disconnect()
+	done := pg.Server.Done()
+	check(pg.t, "shut postgres down at once", syscall.Kill(pg.Server.PID(), syscall.SIGQUIT))
+	select {
+	case <-done:
+	case <-time.After(patience):
+		pg.t.Fatal("shut postgres down at once: it does not end")
+	}
 }
 
 // Stop shuts the server down in order.

@@ -1,0 +1,227 @@
+package test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// fault is one kind of trouble. It begins, lasts, and is mended before it
+// returns. Two faults of one round never have the same victim.
+type fault struct {
+	name   string
+	victim string
+	also   string // another victim
+	do     func(b *bench, lasts time.Duration)
+	needs  func(b *bench) bool // nil: nothing that a machine may lack
+}
+
+// The victims.
+const (
+	theSidecars   = "sidecar"
+	thePostgres   = "PostgreSQL"
+	theClickHouse = "ClickHouse"
+	thePGNetwork  = "network to PostgreSQL"
+	theCHNetwork  = "network to ClickHouse"
+	theStateDisk  = "disk of the sidecar"
+)
+
+// faults is every kind of trouble there is.
+func faults() []fault {
+	all := []fault{
+		{name: "kill -9", victim: theSidecars, do: killSidecar},
+		{name: "kill -9 of the standby as well", victim: theSidecars, do: killBoth},
+		{name: "ended in order, the standby takes over", victim: theSidecars, do: stopSidecar},
+		{name: "stopped (SIGSTOP) and continued", victim: theSidecars, do: freezeSidecar},
+
+		{name: "kill -9", victim: thePostgres, do: func(b *bench, d time.Duration) { b.pg.Kill(); wait(d); b.pg.Start() }},
+		{name: "immediate shutdown", victim: thePostgres, do: func(b *bench, d time.Duration) { b.pg.Quit(); wait(d); b.pg.Start() }},
+		{name: "restart", victim: thePostgres, do: func(b *bench, _ time.Duration) { b.pg.Restart() }},
+		{name: "sessions of the sidecar terminated", victim: thePostgres, do: terminateSessions},
+		{name: "walsender stopped (SIGSTOP) and continued", victim: thePostgres, do: freezeWalsender},
+
+		{name: "kill -9", victim: theClickHouse, do: func(b *bench, d time.Duration) { b.ch.Kill(); wait(d); b.ch.Start() }},
+		{name: "restart", victim: theClickHouse, do: func(b *bench, _ time.Duration) { b.ch.Restart() }},
+		{name: "stopped (SIGSTOP) and continued", victim: theClickHouse, do: freezeClickHouse},
+		{name: "away for long", victim: theClickHouse, do: func(b *bench, _ time.Duration) { b.ch.Kill(); wait(b.long); b.ch.Start() }},
+		{name: "disk full", victim: theClickHouse, do: fillClickHouse, needs: func(b *bench) bool { return b.chDisk != "" }},
+
+		{name: "disk full, ClickHouse away", victim: theStateDisk, also: theCHNetwork, do: fillState, needs: func(b *bench) bool { return b.stateDisk != "" }},
+	}
+	for _, network := range []string{thePGNetwork, theCHNetwork} {
+		proxy := func(b *bench) *proxy { return b.networks[network] }
+		all = append(all,
+			fault{name: "cut in the middle of a message", victim: network, do: func(b *bench, d time.Duration) {
+				proxy(b).cut(rand.New(rand.NewPCG(uint64(d), 0)), 20_000)
+				wait(d)
+				proxy(b).reset()
+			}},
+			fault{name: "black hole, then reset", victim: network, do: func(b *bench, d time.Duration) {
+				proxy(b).turn(hole)
+				wait(d)
+				proxy(b).reset()
+				proxy(b).turn(fair)
+			}},
+			fault{name: "stalled, then goes on", victim: network, do: func(b *bench, d time.Duration) {
+				proxy(b).turn(hole)
+				wait(d)
+				proxy(b).turn(fair)
+			}},
+			fault{name: "half open: the server is gone", victim: network, do: func(b *bench, d time.Duration) {
+				proxy(b).halve(true)
+				wait(d)
+				proxy(b).reset()
+			}},
+			fault{name: "half open: the sidecar is gone", victim: network, do: func(b *bench, d time.Duration) {
+				proxy(b).halve(false)
+				wait(d)
+				proxy(b).reset()
+			}},
+			fault{name: "slow trickle", victim: network, do: func(b *bench, d time.Duration) {
+				proxy(b).turn(trickle)
+				wait(d)
+				proxy(b).turn(fair)
+			}},
+		)
+	}
+	return all
+}
+
+// leader is the sidecar that writes, as far as its log tells; else the first.
+func (b *bench) leader() *sidecar {
+	for _, s := range b.sidecars {
+		if s.leads() {
+			return s
+		}
+	}
+	return b.sidecars[0]
+}
+
+// leads reports whether the log of the sidecar says that it has the stream.
+func (s *sidecar) leads() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	log := s.log.String()
+	return strings.LastIndex(log, takeover) > strings.LastIndex(log, isStandby)
+}
+
+// again starts a sidecar that has ended, with an empty log.
+func (s *sidecar) again() {
+	s.mu.Lock()
+	s.log.Reset()
+	s.mu.Unlock()
+	s.start()
+}
+
+func killSidecar(b *bench, _ time.Duration) {
+	s := b.leader()
+	s.kill()
+	s.again()
+}
+
+func killBoth(b *bench, d time.Duration) {
+	for _, s := range b.sidecars {
+		s.kill()
+	}
+	wait(d)
+	for _, s := range b.sidecars {
+		s.again()
+	}
+}
+
+// stopSidecar asks for the end. It may fail to store the rest, when ClickHouse
+// is away, but never in a way that needs a human.
+func stopSidecar(b *bench, _ time.Duration) {
+	s := b.leader()
+	if c := s.end(syscall.SIGTERM); c != nil && c.ProcessState.ExitCode() == 5 {
+		b.t.Errorf("the sidecar ended with %s\n%s", c.ProcessState, s.tail())
+	}
+	s.again()
+}
+
+func freezeSidecar(b *bench, d time.Duration) {
+	s := b.leader()
+	s.mu.Lock()
+	process := s.process.Process
+	s.mu.Unlock()
+	b.freeze(d, process.Pid)
+}
+
+// freeze stops processes for a while. One that is gone meanwhile is no error.
+func (b *bench) freeze(d time.Duration, pids ...int) {
+	for _, pid := range pids {
+		b.signal(pid, syscall.SIGSTOP)
+	}
+	wait(d)
+	for _, pid := range pids {
+		b.signal(pid, syscall.SIGCONT)
+	}
+}
+
+func (b *bench) signal(pid int, s syscall.Signal) {
+	if err := syscall.Kill(pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
+		b.t.Errorf("send %s: %v", s, err)
+	}
+}
+
+func freezeClickHouse(b *bench, d time.Duration) { b.freeze(d, b.ch.Server.PID()) }
+
+func terminateSessions(b *bench, _ time.Duration) {
+	b.pg.Exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pgwitness%'")
+}
+
+func freezeWalsender(b *bench, d time.Duration) {
+	pid := 0
+	if _, err := fmt.Sscan(b.pg.Value("SELECT coalesce(max(active_pid), 0) FROM pg_replication_slots WHERE slot_name = 'pgwitness_shop'"), &pid); err != nil {
+		b.t.Errorf("read the pid of the walsender: %v", err)
+	}
+	if pid != 0 {
+		b.freeze(d, pid)
+	}
+}
+
+// ballast fills what is free in a folder's file system until it is released.
+func (b *bench) ballast(dir string) (release func()) {
+	path := filepath.Join(dir, "ballast")
+	file, err := os.Create(path)
+	if err != nil {
+		b.t.Error(err)
+		return func() {}
+	}
+	block := make([]byte, 1<<20)
+	for size := len(block); size > 0; {
+		if _, err = file.Write(block[:size]); err != nil {
+			size /= 16
+		}
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		b.t.Errorf("fill %s: %v", dir, err)
+	}
+	return func() {
+		if err := errors.Join(file.Close(), os.Remove(path)); err != nil {
+			b.t.Error(err)
+		}
+	}
+}
+
+func fillClickHouse(b *bench, d time.Duration) {
+	release := b.ballast(b.chDisk)
+	wait(d)
+	release()
+}
+
+// fillState leaves the sidecar no room at home while it cannot store anything
+// elsewhere either.
+func fillState(b *bench, d time.Duration) {
+	release := b.ballast(b.stateDisk)
+	b.networks[theCHNetwork].turn(hole)
+	wait(d)
+	b.networks[theCHNetwork].reset()
+	b.networks[theCHNetwork].turn(fair)
+	release()
+}
