@@ -111,8 +111,9 @@ func (s *sidecar) leads() bool {
 }
 
 // again starts a sidecar that has ended, with an empty log.
-func (s *sidecar) again() {
+func (b *bench) again(s *sidecar) {
 	s.mu.Lock()
+	b.spooled += strings.Count(s.log.String(), `"message":"spooling begins"`)
 	s.log.Reset()
 	s.mu.Unlock()
 	s.start()
@@ -121,7 +122,7 @@ func (s *sidecar) again() {
 func killSidecar(b *bench, _ time.Duration) {
 	s := b.leader()
 	s.kill()
-	s.again()
+	b.again(s)
 }
 
 func killBoth(b *bench, d time.Duration) {
@@ -130,7 +131,7 @@ func killBoth(b *bench, d time.Duration) {
 	}
 	wait(d)
 	for _, s := range b.sidecars {
-		s.again()
+		b.again(s)
 	}
 }
 
@@ -141,7 +142,7 @@ func stopSidecar(b *bench, _ time.Duration) {
 	if c := s.end(syscall.SIGTERM); c != nil && c.ProcessState.ExitCode() == 5 {
 		b.t.Errorf("the sidecar ended with %s\n%s", c.ProcessState, s.tail())
 	}
-	s.again()
+	b.again(s)
 }
 
 func freezeSidecar(b *bench, d time.Duration) {

@@ -50,6 +50,7 @@ func (b *bench) judge() {
 	j.tenures = b.direct.query("SELECT count() FROM audit_logs WHERE action = 'start'")
 	for _, s := range b.sidecars {
 		s.stop()
+		b.spooled += strings.Count(s.log.String(), `"message":"spooling begins"`)
 	}
 	total := 0
 	for _, n := range b.done {
@@ -166,6 +167,7 @@ func (b *bench) text(j *judgement, total int) string {
 	p("| fold of the entries = table | %d tables |", len(auditedTables(b.t, b.pg)))
 	p("| `verify`, whole chain | holds |")
 	p("| sidecars that took the stream | %s |", j.tenures)
+	p("| times that the spool was begun | %d |", b.spooled)
 	if n := len(b.recoveries); n > 0 {
 		p("| from the end of the faults until up to date | %s at most, %s in the middle of %d rounds |",
 			b.recoveries[n-1].Round(10*time.Millisecond), b.recoveries[n/2].Round(10*time.Millisecond), n)

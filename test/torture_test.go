@@ -64,6 +64,7 @@ type bench struct {
 
 	begun      time.Time
 	done       map[string]int // faults, by victim and name
+	spooled    int            // times that the spool was begun
 	rounds     int
 	recoveries []time.Duration
 	worst      string // faults before the slowest recovery
@@ -92,7 +93,7 @@ func newBench(t *testing.T) *bench {
 		b.seed = uint64(time.Now().UnixNano())
 	}
 	b.random = rand.New(rand.NewPCG(b.seed, 0))
-	b.chDisk, b.stateDisk = smallDisk(t, "1500m"), smallDisk(t, "48m")
+	b.chDisk, b.stateDisk = smallDisk(t, "1500m"), smallDisk(t, "24m")
 	b.pg = harness.PostgresServer(t, 0, map[string]string{
 		"wal_sender_timeout": "4s", "max_prepared_transactions": "100", "checkpoint_timeout": "30s", "max_wal_size": "256MB",
 	})
@@ -122,7 +123,8 @@ func (b *bench) configuration() string {
 		"    tables:\n      - {name: public.torture_*}\n      - {name: public.pgbench_*}\n", 1)
 	text = strings.Replace(text, "      dsn: \"${SHOP_DSN}\"\n", "      dsn: \"${SHOP_DSN}\"\n"+
 		"      silence_timeout: 3s\n      status_interval: 1s\n      connect_timeout: 3s\n      catalog_timeout: 3s\n      feed_changes: 2000\n", 1)
-	return text + "\nsink: {insert_timeout: 4s, stall_timeout: 3s, fence_wait: 2s, max_backoff: 1s}\nbatch: {window: 200ms}\n"
+	return text + "\nsink: {insert_timeout: 4s, stall_timeout: 3s, fence_wait: 2s, max_backoff: 1s}\n" +
+		"batch: {window: 200ms, bytes: 1048576}\nspool: {max_retained_wal: 4194304, max_bytes: 33554432, segment_bytes: 1048576}\n"
 }
 
 // behindNetworks are two sidecars whose connections lead through proxies.
@@ -131,13 +133,16 @@ func (b *bench) behindNetworks() []*sidecar {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	state := b.direct.cfg.StateDir
 	if b.stateDisk != "" {
-		state = b.stateDisk
+		text = []byte(strings.Replace(string(text), b.direct.cfg.StateDir, b.stateDisk, 1))
+		if err := os.WriteFile(b.direct.file, text, 0o600); err != nil {
+			b.t.Fatal(err)
+		}
+		b.direct.cfg.StateDir = b.stateDisk
 	}
 	b.networks[thePGNetwork] = newProxy(b.t, hostOf(b.t, b.pg.DSN()))
 	b.networks[theCHNetwork] = newProxy(b.t, hostOf(b.t, b.ch.DSN("sink")))
-	changed := strings.Replace(string(text), b.direct.cfg.StateDir, state, 1)
+	changed := string(text)
 	for _, p := range b.networks {
 		changed = p.through(changed)
 	}
