@@ -7,6 +7,7 @@ import (
 	"reflect"
 
 	"github.com/ClickHouse/ch-go"
+	"github.com/ClickHouse/ch-go/proto"
 
 	"github.com/pgwitness/pgwitness/audit"
 	"github.com/pgwitness/pgwitness/store"
@@ -18,7 +19,18 @@ func (s *Sink) Genesis(ctx context.Context) (g store.Genesis, settings string, f
 		g, settings, found, err = store.ReadGenesis(ctx, client, s.stream)
 		return err
 	})
-	return g, settings, found, err
+	if err != nil || found {
+		return g, settings, found, err
+	}
+	var rows proto.ColUInt64
+	err = s.query(ctx, &s.asides, `SELECT count() AS rows FROM genesis WHERE stream = {stream:String}`, proto.Results{{Name: "rows", Data: &rows}})
+	if err == nil && (len(rows) != 1 || rows[0] != 0) {
+		err = errNoAnswer
+	}
+	if err != nil {
+		return g, "", false, fmt.Errorf("read genesis of stream %s: %w", s.stream, err)
+	}
+	return g, "", false, nil
 }
 
 // CreateGenesis stores the beginning of the chain, once: if another process

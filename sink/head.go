@@ -49,6 +49,9 @@ func (s *Sink) HashAt(ctx context.Context, sequence uint64) (audit.Hash, error) 
 	err := s.query(ctx, &s.inserts,
 		`SELECT seal FROM audit_logs WHERE stream = {stream:String} AND sequence = {sequence:UInt64}`,
 		proto.Results{{Name: "seal", Data: &seal}}, store.Param("sequence", sequence))
+	if err == nil && len(seal) == 0 {
+		err = errNoAnswer // the head says that there is one
+	}
 	if err != nil {
 		return audit.Hash{}, fmt.Errorf("read hash of entry %d of stream %s: %w", sequence, s.stream, err)
 	}
@@ -57,6 +60,13 @@ func (s *Sink) HashAt(ctx context.Context, sequence uint64) (audit.Hash, error) 
 	}
 	return audit.Hash(seal[0][32:]), nil
 }
+
+// errNoAnswer is that a query ended without an error and without the row that it
+// always has. A server does that to a query that it ends: at KILL QUERY, and when
+// it shuts down. So nothing that decides over a chain is asked by a query that
+// may rightly find no rows: it is asked for a count, or a maximum, of which
+// there is always one.
+var errNoAnswer = errors.New("the server ended the query without an answer")
 
 // extent is how much of a chain is stored.
 type extent struct{ rows, first, last uint64 }
@@ -71,7 +81,7 @@ func (s *Sink) extent(ctx context.Context) (extent, error) {
 		return extent{}, err
 	}
 	if len(rows) != 1 {
-		return extent{}, errors.New("count entries: no answer")
+		return extent{}, fmt.Errorf("count entries: %w", errNoAnswer)
 	}
 	return extent{rows[0], first[0], last[0]}, nil
 }
@@ -103,7 +113,7 @@ func (s *Sink) headSince(ctx context.Context, head audit.Head) (audit.Head, erro
 	}
 	switch {
 	case len(rows) != 1:
-		return audit.Head{}, errors.New("read head: no answer")
+		return audit.Head{}, fmt.Errorf("read head: %w", errNoAnswer)
 	case rows[0] == 0 && head.Size == 0:
 		return head, nil // still empty; its hash is that of the genesis
 	case rows[0] == 0:

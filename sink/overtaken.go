@@ -35,6 +35,9 @@ func (s *Sink) overtaken(ctx context.Context, b *Batch, got audit.Head) (bool, e
 	var seal proto.ColFixedStr64
 	err := s.query(ctx, &s.inserts, `SELECT seal FROM audit_logs WHERE stream = {stream:String} AND sequence = {last:UInt64}`,
 		proto.Results{{Name: "seal", Data: &seal}}, store.Param("last", common-1))
+	if err == nil && len(seal) == 0 {
+		err = errNoAnswer
+	}
 	if err != nil {
 		return false, fmt.Errorf("read entry %d: %w", common-1, err)
 	}

@@ -39,13 +39,13 @@ func (s *Sink) SavePosition(ctx context.Context, lsn audit.LSN) error {
 // LastPosition is the position that was saved last, 0 when there is none.
 func (s *Sink) LastPosition(ctx context.Context) (audit.LSN, error) {
 	var lsn proto.ColUInt64
-	err := s.query(ctx, &s.asides, `SELECT lsn FROM slot_positions FINAL WHERE stream = {stream:String}`,
+	err := s.query(ctx, &s.asides, `SELECT max(lsn) AS lsn FROM (SELECT lsn FROM slot_positions FINAL WHERE stream = {stream:String})`,
 		proto.Results{{Name: "lsn", Data: &lsn}})
+	if err == nil && len(lsn) != 1 {
+		err = errNoAnswer
+	}
 	if err != nil {
 		return 0, fmt.Errorf("read last position of stream %s: %w", s.stream, err)
-	}
-	if len(lsn) == 0 {
-		return 0, nil
 	}
 	return audit.LSN(lsn[0]), nil
 }

@@ -68,20 +68,24 @@ func (s *Sink) SaveState(ctx context.Context, state State) error {
 // LastState is the state that was saved last, the zero State when there is
 // none.
 func (s *Sink) LastState(ctx context.Context) (State, error) {
-	var since proto.ColUInt64
+	var rows, since proto.ColUInt64
 	var timeline proto.ColUInt32
 	var configuration, publication proto.ColStr
 	var checked proto.ColInt64
 	err := s.query(ctx, &s.asides,
-		`SELECT since, timeline, configuration, publication, toUnixTimestamp64Micro(checked_at) AS checked
-		   FROM stream_state FINAL WHERE stream = {stream:String}`,
-		proto.Results{{Name: "since", Data: &since}, {Name: "timeline", Data: &timeline},
+		`SELECT count() AS rows, max(since) AS since, max(timeline) AS timeline, max(configuration) AS configuration,
+		        max(publication) AS publication, max(toUnixTimestamp64Micro(checked_at)) AS checked
+		   FROM (SELECT * FROM stream_state FINAL WHERE stream = {stream:String})`,
+		proto.Results{{Name: "rows", Data: &rows}, {Name: "since", Data: &since}, {Name: "timeline", Data: &timeline},
 			{Name: "configuration", Data: &configuration}, {Name: "publication", Data: &publication},
 			{Name: "checked", Data: &checked}})
+	if err == nil && len(rows) != 1 {
+		err = errNoAnswer
+	}
 	if err != nil {
 		return State{}, fmt.Errorf("read state of stream %s: %w", s.stream, err)
 	}
-	if len(since) == 0 {
+	if rows[0] == 0 {
 		return State{}, nil
 	}
 	return State{
