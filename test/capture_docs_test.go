@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// docs/capture.md names a test for every case, and every test that it names is
-// there, subtests by their last part.
+// docs/capture.md names a test for every case, or says that there is none yet,
+// and every test that it names is there, subtests by their last part.
 func TestCaptureIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../docs/capture.md")
 	if err != nil {
@@ -37,7 +37,7 @@ func TestCaptureIsDocumented(t *testing.T) {
 		}
 	}
 	for i := 1; i <= 28; i++ {
-		if !seen[strconv.Itoa(i)] {
+		if n := strconv.Itoa(i); !seen[n] && !strings.Contains(string(text), "\n- "+n+": ") {
 			t.Errorf("case %d has no row", i)
 		}
 	}
