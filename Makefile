@@ -47,7 +47,7 @@ TORTURE ?= 10m
 .PHONY: torture
 torture: engines ## Random faults under load for TORTURE (default 10m); nothing may be lost. Writes docs/torture.md
 	PGWITNESS_TORTURE=$(TORTURE) PGWITNESS_TORTURE_REPORT=$(CURDIR)/docs/torture.md \
-	go test -race -count=1 -timeout 90m -v -run '^TestTorture$$' ./test
+	go test -race -count=1 -timeout 90m -v -run '^(TestTorture|TestSpoolInTrouble)$$' ./test
 
 .PHONY: test-huge
 test-huge: engines ## One transaction of 5 million rows; the sidecar must stay below 256 MiB

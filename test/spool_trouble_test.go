@@ -130,10 +130,11 @@ func (u *troubled) killed() {
 // rounds is how often a phase repeats what is left to chance: once by default,
 // more often by make torture.
 func (u *troubled) rounds() int {
-	if n, _ := kills(u.t); n > 12 {
-		return n / 6
+	lasts, err := time.ParseDuration(os.Getenv(tortureTime))
+	if err != nil {
+		return 1
 	}
-	return 1
+	return 1 + int(lasts.Minutes())
 }
 
 // killEvery kills and starts the sidecar n times.
