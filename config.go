@@ -94,6 +94,8 @@ type StreamConfig struct {
 	// WatchInterval is how often the publication is compared with what was
 	// recorded. Default: 1m.
 	WatchInterval time.Duration `yaml:"watch_interval"`
+	// Directory is the application's own table of users. Default: none.
+	Directory setup.Directory `yaml:"directory"`
 	// Config holds the actor rules, action rules and vocabulary.
 	enrich.Config `yaml:",inline"`
 }
@@ -263,7 +265,7 @@ func (s StreamConfig) validate(at string, bad func(path, format string, args ...
 			bad(path, "a pattern can have none of resource, key, secret, actor_column, reason_column: list the table by name as well")
 		}
 	}
-	rooms := slices.Concat(unjoin(s.Postgres.Validate()), unjoin(s.Config.Validate()), unjoin(setup.ValidateGuards(s.Guards)), s.validateSecrets())
+	rooms := slices.Concat(unjoin(s.Postgres.Validate()), unjoin(s.Config.Validate()), unjoin(setup.ValidateGuards(s.Guards)), unjoin(s.Directory.Validate()), s.validateSecrets())
 	for _, problem := range rooms {
 		key, message, _ := strings.Cut(problem.Error(), ": ")
 		bad(at+"."+key, "%s", message)

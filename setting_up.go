@@ -17,8 +17,9 @@ func setupConfig(s StreamConfig) setup.Config {
 	c := setup.Config{
 		DSN: s.Postgres.AdminDSN, SidecarDSN: s.Postgres.DSN,
 		Slot: s.Postgres.Slot, Publication: s.Postgres.Publication, Exclude: s.Exclude,
-		Presets:  s.Presets,
-		Failover: s.Postgres.Failover,
+		Presets:   s.Presets,
+		Failover:  s.Postgres.Failover,
+		Directory: s.Directory,
 	}
 	if c.DSN == "" {
 		c.DSN = s.Postgres.DSN

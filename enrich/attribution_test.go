@@ -256,3 +256,29 @@ func TestStampsOfAnotherDatabaseAreForgeries(t *testing.T) {
 		}
 	}
 }
+
+// What the table of users said counts for the actor that it was asked about.
+func TestDirectoryTellsTheRoleOfTheMoment(t *testing.T) {
+	said := map[string]string{"actor_id": "42", "actor_email": "a@example.com", "actor_role": "clerk", "team": "north"}
+	for _, c := range []struct {
+		name    string
+		members map[string]any
+		want    string // email, role, source of the role, team
+	}{
+		{"by session", map[string]any{"c": map[string]string{"actor_id": "42"}, "w": said}, "a@example.com clerk directory north"},
+		{"the session's role wins", map[string]any{"c": map[string]string{"actor_id": "42", "actor_role": "chief"}, "w": said}, "a@example.com chief session north"},
+		{"before a preset's role", map[string]any{"p": map[string]any{"hasura": map[string]string{"actor_id": "42", "actor_role": "user"}}, "w": said}, "a@example.com clerk directory north"},
+		{"not for another actor", map[string]any{"c": map[string]string{"actor_id": "43"}, "w": said}, "  <nil> <nil>"},
+		{"a failure is told", map[string]any{"c": map[string]string{"actor_id": "42"}, "w": map[string]string{"error": "42703"}}, "  <nil> <nil>"},
+	} {
+		c.members["u"] = "web"
+		n := enrichOne(t, Config{}, stampOf(t, c.members), insertOrder(orders('f')))[0]
+		notes := notesOf(t, n)
+		if got := fmt.Sprintf("%s %s %v %v", n.ActorEmail, n.ActorRole, notes["actor_role"], notes["team"]); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+		if strings.Contains(c.name, "failure") != (notes["directory_error"] != nil) {
+			t.Errorf("%s: %s", c.name, n.Attribution)
+		}
+	}
+}

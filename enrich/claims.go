@@ -128,6 +128,7 @@ func (r *rules) believes(user string) bool {
 func (a *attribution) takeClaims(p *payload, r *rules) {
 	if r.believes(p.SessionUser) {
 		a.takeSession(p)
+		a.takeDirectory(p)
 		a.takePresets(p)
 		a.takeComments(p)
 		return

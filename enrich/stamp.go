@@ -48,6 +48,7 @@ type payload struct {
 	Backslashes bool              `json:"qb"` // standard_conforming_strings is off
 	ClaimsCut   bool              `json:"cc"`
 	Presets     presetClaims      `json:"p"`
+	Directory   map[string]string `json:"w"`
 	Error       string            `json:"err"` // SQLSTATE of what kept the stamp from being whole
 	At          int64             `json:"at"`  // microseconds since 1970
 	Event       *event            `json:"e"`

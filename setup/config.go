@@ -39,6 +39,8 @@ type Config struct {
 	// Presets are the frameworks whose session variables the stamps carry:
 	// postgrest, hasura, postgraphile. Default: none.
 	Presets []string `yaml:"presets"`
+	// Directory is the application's own table of users. Default: none.
+	Directory Directory `yaml:"directory"`
 	// Failover makes a slot that PostgreSQL 17 and later copy to standbys.
 	// Default: false.
 	Failover bool `yaml:"failover"`
@@ -121,6 +123,9 @@ func (c Config) Validate() error {
 		}
 	}
 	if err := ValidateGuards(c.Guards); err != nil {
+		problems = append(problems, err)
+	}
+	if err := c.Directory.Validate(); err != nil {
 		problems = append(problems, err)
 	}
 	for i, name := range c.Presets {

@@ -126,6 +126,7 @@ func TestWantedFunctions(t *testing.T) {
 		"guard":            {Language: "plpgsql", Definer: true, Volatility: "v", Config: []string{"search_path=pg_catalog, pg_temp"}},
 
 		"preset_postgrest":    {Language: "plpgsql", Volatility: "v", Config: []string{"search_path=pg_catalog, pg_temp"}},
+		"directory":           {Language: "plpgsql", Volatility: "v", Config: []string{"search_path=pg_catalog, pg_temp"}},
 		"preset_hasura":       {Language: "plpgsql", Volatility: "v", Config: []string{"search_path=pg_catalog, pg_temp"}},
 		"preset_postgraphile": {Language: "sql", Volatility: "v", Config: []string{"search_path=pg_catalog, pg_temp"}},
 	} {
@@ -141,7 +142,7 @@ func TestWantedFunctions(t *testing.T) {
 			t.Errorf("%s has no reason", name)
 		}
 	}
-	if len(functionFiles()) != 11 {
+	if len(functionFiles()) != 12 {
 		t.Error("a function has no test")
 	}
 }

@@ -22,7 +22,7 @@ type function struct {
 // functionFiles are the files of the functions, those first that others call.
 func functionFiles() []string {
 	return []string{"inner_pad", "outer_pad", "connection_facts",
-		"preset_postgrest", "preset_hasura", "preset_postgraphile", "message", "stamp", "event", "claim", "guard"}
+		"preset_postgrest", "preset_hasura", "preset_postgraphile", "directory", "message", "stamp", "event", "claim", "guard"}
 }
 
 // whyFunction says what a function is for.
@@ -34,6 +34,7 @@ func whyFunction(name string) string {
 		"preset_postgrest":    "what PostgREST and Supabase say about the user and the request",
 		"preset_hasura":       "what Hasura says about the user",
 		"preset_postgraphile": "what PostGraphile says about the user",
+		"directory":           "who the claimed actor is in the application's own table of users",
 		"message":             "the content of a stamp: who, from where and why, with a MAC",
 		"stamp":               "the trigger function: writes a stamp when the context of the changes is a new one",
 		"event":               "records what is not a change of a row; any role may call it",

@@ -29,7 +29,7 @@ func (c Config) presetFill() []string {
 	if len(calls) == 0 {
 		calls = []string{"NULL"}
 	}
-	return []string{"{presets}", strings.Join(calls, ", "), "{preset_variables}", variables.String()}
+	return append(c.Directory.fill(), "{presets}", strings.Join(calls, ", "), "{preset_variables}", variables.String())
 }
 
 // sortedPresets are the configured presets, each once, in the order of their
@@ -41,8 +41,12 @@ func (c Config) sortedPresets() []string {
 // presetOf is the preset that the function called name is of.
 func presetOf(name string) (preset string, ok bool) { return strings.CutPrefix(name, "preset_") }
 
-// idle reports whether name is the function of a preset that is not configured.
+// idle reports whether name is the function of a preset, or of a directory, that
+// is not configured.
 func (c Config) idle(name string) bool {
+	if name == "directory" {
+		return c.Directory.Table == ""
+	}
 	preset, ok := presetOf(name)
 	return ok && !slices.Contains(c.Presets, preset)
 }
@@ -55,7 +59,7 @@ func (c Config) functions() []string { return slices.DeleteFunc(functionFiles(),
 func (p *planner) planPresets() {
 	for _, f := range p.functions {
 		if p.cfg.idle(f.Name) && slices.Contains(functionFiles(), f.Name) {
-			p.addSQL("The preset of function "+f.Name+" is no longer configured.", "", "DROP FUNCTION pgwitness."+quoted(f.Name)+"();")
+			p.addSQL("What function "+f.Name+" reads is no longer configured.", "", "DROP FUNCTION pgwitness."+quoted(f.Name)+"("+f.Arguments+");")
 		}
 	}
 }

@@ -18,9 +18,7 @@ func presetsOf(t *testing.T, line string) []string {
 	var stamp struct {
 		P map[string]map[string]string `json:"p"`
 	}
-	if err := json.Unmarshal([]byte(strings.TrimPrefix(line, "S1 ")), &stamp); err != nil {
-		t.Fatalf("%v: %s", err, line)
-	}
+	decode(t, line, &stamp)
 	var found []string
 	for preset, said := range stamp.P {
 		for key, value := range said {
@@ -29,6 +27,14 @@ func presetsOf(t *testing.T, line string) []string {
 	}
 	slices.Sort(found)
 	return found
+}
+
+// decode decodes the payload of a stamp out of a line of the log.
+func decode(t *testing.T, line string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(line, "S1 ")), into); err != nil {
+		t.Fatalf("%v: %s", err, line)
+	}
 }
 
 // stampPresets: what frameworks set by themselves is in the stamps, if that is

@@ -44,6 +44,7 @@ func TestServers(t *testing.T) {
 		{"stamp once per context", stampOncePerContext},
 		{"stamp facts", stampFacts},
 		{"stamp presets", stampPresets},
+		{"stamp directory", stampDirectory},
 		{"stamp queries with comments", stampComments},
 		{"stamp trigger depth", stampDepth},
 		{"stamp every way of writing", stampEveryWay},

@@ -43,6 +43,7 @@ streams:
     postgres: {dsn: "${SHOP_DSN}", idle_interval: 500ms}
     heartbeat_interval: 0s
     presets: [postgrest, hasura, postgraphile]
+    directory: {table: public.people, role: role, email: "u.id || '@example.com'", team: team}
     believed_users: [%s, "bob_*", "app_*"]
     tables:
       - name: public.notes
@@ -59,6 +60,7 @@ func newWitnessed(t *testing.T) *witnessed {
 	t.Helper()
 	pg, ch := harness.Postgres(t), harness.ClickHouse(t)
 	pg.Exec("CREATE TABLE notes (id bigserial PRIMARY KEY, tag text, body text)")
+	pg.Exec("CREATE TABLE people (id text PRIMARY KEY, role text, team text)")
 	pg.Exec("CREATE TABLE stock (id bigserial PRIMARY KEY, tag text, updated_by text)")
 	w := &witnessed{super: pg.Value("SELECT current_user"), name: pg.Database}
 	for _, role := range []string{"bob_", "mallory_", "app_"} {
@@ -207,6 +209,7 @@ func TestAttribution(t *testing.T) {
 		{"case37_contexts_of_any_shape", writeContexts, checkContexts},
 		{"presets", writePresets, checkPresets},
 		{"rows", writeRows, checkRows},
+		{"directory", writeDirectory, checkDirectory},
 	}
 	for _, c := range cases {
 		c.write(w)
@@ -556,4 +559,24 @@ func checkRows(t *testing.T, w *witnessed, entries map[string]attributed) {
 	is(t, entries, "rows-insert", "alice", "row")
 	is(t, entries, "rows-other", "bert", "row")
 	is(t, entries, "rows-left", "db:app_"+w.name, "observed")
+}
+
+// writeDirectory: somebody's role changes between two changes of hers.
+func writeDirectory(w *witnessed) {
+	w.on(w.as("app", "web"), "INSERT INTO people VALUES ('dora', 'clerk', 'north')", "BEGIN", claim("audit.actor_id", "dora"), note("directory-clerk"), "COMMIT",
+		"UPDATE people SET role = 'chief'", "BEGIN", claim("audit.actor_id", "dora"), note("directory-chief"), "COMMIT", "DELETE FROM people",
+		"BEGIN", claim("audit.actor_id", "dora"), note("directory-gone"), "COMMIT")
+}
+
+func checkDirectory(t *testing.T, w *witnessed, entries map[string]attributed) {
+	for tag, role := range map[string]string{"directory-clerk": "clerk", "directory-chief": "chief"} {
+		e := is(t, entries, tag, "dora", "session")
+		noted(t, e, "actor_role", "directory")
+		noted(t, e, "actor_email", "directory")
+		noted(t, e, "team", "north")
+		if e.Role != role {
+			t.Errorf("%s: role %s", tag, e.Role)
+		}
+	}
+	noted(t, is(t, entries, "directory-gone", "dora", "session"), "actor_role", nil)
 }

@@ -23,6 +23,7 @@ DECLARE
     query   text := current_query();
     claims  text;
     presets text;
+    person  text;
     payload text;
     body    bytea;
 BEGIN
@@ -62,6 +63,7 @@ BEGIN
             END IF;
             -- Asserted, too: what a framework sets by itself, if that is configured.
             presets := concat({presets});
+            person := {directory};
             presets := CASE WHEN presets <> '' THEN concat(',"p":{', substr(presets, 2), '}') END;
         END IF;
 
@@ -86,7 +88,7 @@ BEGIN
             CASE WHEN current_setting('role') <> 'none' THEN ',"r":' || to_json(current_setting('role')) END,
             CASE WHEN current_setting('application_name') <> '' THEN ',"a":' || to_json(current_setting('application_name')) END,
             CASE WHEN depth > 0 THEN ',"t":' || depth END,
-            claims, presets, query, more, '}');
+            claims, presets, person, query, more, '}');
         body := convert_to(payload, 'UTF8');
         RETURN kind || substr(sha256(pgwitness.outer_pad() || sha256(pgwitness.inner_pad() || kind || body)), 1, 16) || body;
     EXCEPTION WHEN others THEN
