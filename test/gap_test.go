@@ -256,6 +256,17 @@ func promote(t *testing.T, data string) {
 	}
 }
 
+// recovered waits until the server takes writes: it takes connections before.
+func recovered(t *testing.T, pg *harness.PG) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); pg.Value("SELECT pg_is_in_recovery()::int") != "0"; {
+		if time.Now().After(deadline) {
+			t.Fatal("the server is still in recovery")
+		}
+		pg.Exec("SELECT pg_sleep(0.05)")
+	}
+}
+
 // Case 18: a server that comes up on another timeline, and one that comes back
 // from a backup.
 func TestGapOfAnotherHistory(t *testing.T) {
@@ -293,6 +304,7 @@ func TestGapOfAnotherHistory(t *testing.T) {
 				promote(t, data)
 			}
 			pg.Start()
+			recovered(t, pg)
 			if c.writes {
 				pg.Exec("INSERT INTO orders SELECT i, 'elsewhere' FROM generate_series(2, 2000) AS i")
 			}
