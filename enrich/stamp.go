@@ -41,7 +41,7 @@ type payload struct {
 	Host        string            `json:"h"`
 	PID         int               `json:"i"`
 	Depth       int               `json:"t"`
-	Claims      map[string]string `json:"c"`
+	Claims      claimSet          `json:"c"`
 	Query       string            `json:"q"`
 	QueryCut    bool              `json:"qc"` // only the ends of the query are there
 	QueryDashes bool              `json:"qd"` // the part that is left out holds --

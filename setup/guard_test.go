@@ -81,8 +81,9 @@ func (d *database) attempts() []string {
 func guardRefuses(t *testing.T, d *database) {
 	d.exec(till)
 	cfg := d.guarded()
+	cfg.Presets = []string{"hasura"}
 	d.setup(cfg)
-	d.exec("INSERT INTO customers VALUES (1, '')", "INSERT INTO orders VALUES (1, 1, 'kept'), (2, 1, '')",
+	d.exec("INSERT INTO customers VALUES (1, '')", "INSERT INTO orders VALUES (1, 1, 'kept'), (2, 1, ''), (3, 1, 'kept')",
 		"INSERT INTO refunds VALUES (1, 7, 100, ''), (2, 7, 50, '')", "INSERT INTO moves VALUES ('2025-06-01', 'A/1', '2025-06-01 12:00+02', -10)")
 	d.log()
 
@@ -118,6 +119,7 @@ func guardRefuses(t *testing.T, d *database) {
 		{"PW002", []string{"SET audit.actor_id = 'm'", "SET audit.actor_role = 'manager'", "DELETE FROM orders"}},
 		{"PW002", []string{"SET audit.actor_id = 'm'", "SET audit.actor_role = 'manager'", "SET audit.mfa_at = '2020-01-01T00:00:00Z'", "DELETE FROM orders"}},
 		{"PW002", []string{"SET audit.actor_id = 'm'", "SET audit.actor_role = 'manager'", "SET audit.mfa_at = 'now'", "DELETE FROM orders"}},
+		{"PW002", []string{`SET hasura."user" = '{"x-hasura-user-id": "42", "x-hasura-role": "manager"}'`, "DELETE FROM orders"}},
 		{"PW002", []string{"SET audit.actor_id = 'm'", "SET audit.actor_role = 'manager'", "SELECT set_config('audit.mfa_at', (extract(epoch FROM now()) + 3600)::text, false)", "DELETE FROM orders"}},
 		{"PW003", []string{"TRUNCATE moves"}},
 		{"PW003", []string{"TRUNCATE moves_2026"}},
@@ -127,8 +129,8 @@ func guardRefuses(t *testing.T, d *database) {
 		}
 	}
 	got := d.attempts()
-	if len(got) != 19 {
-		t.Errorf("%d attempts were recorded, want 19:\n%s", len(got), strings.Join(got, "\n"))
+	if len(got) != 20 {
+		t.Errorf("%d attempts were recorded, want 20:\n%s", len(got), strings.Join(got, "\n"))
 	}
 	want(t, []string{got[8], got[9]},
 		`create public.moves_2025 2026-06-01/A%2F1/2025-06-01 10:00:00+00 {"guard" : "write-down", "operation" : "update", "missing" : ["reason_code"], "row" : {}}`,
@@ -150,7 +152,9 @@ func guardRefuses(t *testing.T, d *database) {
 	d.exec("BEGIN; SET LOCAL audit.reason_code = 'lost'; SET LOCAL audit.reason_note = 'parcel 4711 never came'", "UPDATE refunds SET amount = 200 WHERE id = 1", "COMMIT",
 		`BEGIN; SET LOCAL audit.context = '{"reason_code": "damaged", "reason_note": "the glass was broken"}'`, "INSERT INTO refunds VALUES (4, 7, 1000, '')", "UPDATE moves SET by = -99", "COMMIT",
 		"BEGIN; SET LOCAL audit.actor_id = 'm'; SET LOCAL audit.actor_role = 'finance'; SELECT set_config('audit.mfa_at', to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'), true)",
-		"DELETE FROM orders WHERE id = 1", "TRUNCATE moves", "COMMIT", "DELETE FROM orders")
+		"DELETE FROM orders WHERE id = 1", "TRUNCATE moves", "COMMIT",
+		`BEGIN; SET LOCAL hasura."user" = '{"x-hasura-user-id": "42", "x-hasura-role": "manager"}'; SELECT set_config('audit.mfa_at', extract(epoch FROM now())::text, true)`,
+		"DELETE FROM orders WHERE id = 3", "COMMIT", "DELETE FROM orders")
 	for _, line := range d.log() {
 		if strings.HasPrefix(line, "R1") {
 			t.Errorf("refused: %s", line)
@@ -299,6 +303,7 @@ func olderEvent(t *testing.T, d *database) {
 	if plan := d.prepare(d.config()); !plan.Empty() {
 		t.Errorf("a second setup has something to do:\n%s", plan)
 	}
+	want(t, changesOf(d.log()), "setup <nil> <nil> <nil> <nil> <nil>") // the trail is told of the second setup
 	d.exec("SELECT pgwitness.event('login', 'user', actor_id => 'alice', ip_address => '203.0.113.9', user_agent => 'curl', api_key_id => 'k', on_behalf_of => 'bob')")
 	want(t, changesOf(d.log()), "login alice 203.0.113.9 curl k bob")
 }

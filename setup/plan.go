@@ -106,6 +106,7 @@ func (v *view) plan() (*Plan, error) {
 	}
 	p.planSlot()
 	p.planGuards()
+	p.planRecord()
 	if p.err != nil {
 		return nil, fmt.Errorf("plan setup: %w", p.err)
 	}

@@ -93,6 +93,7 @@ func stampPresets(t *testing.T, d *database) {
 	if got := d.value("SELECT string_agg(proname::text, ' ') FROM pg_proc WHERE proname LIKE 'preset%'"); got != "" {
 		t.Errorf("functions are left: %s", got)
 	}
+	d.log() // the trail is told of the setup
 	set("hasura.user", "{}")
 	want(t, fields(d.log()), "S1", "update orders", "update orders")
 }

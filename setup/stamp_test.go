@@ -118,12 +118,20 @@ func fields(lines []string, keys ...string) []string {
 		for _, k := range keys {
 			v := all[k]
 			if claims, ok := all["c"].(map[string]any); ok && v == nil {
-				v = claims[k]
+				v = claims[shortName(k)]
 			}
 			picked[i] += fmt.Sprintf(" %v", v)
 		}
 	}
 	return picked
+}
+
+// shortName is what a claim is called in a stamp.
+func shortName(claim string) string {
+	return map[string]string{
+		"actor_id": "i", "actor_email": "e", "actor_role": "r", "actor_type": "t", "reason_code": "c", "reason_note": "n", "ip_address": "a",
+		"user_agent": "u", "source": "s", "request_id": "q", "api_key_id": "k", "mfa_at": "m", "context": "x",
+	}[claim]
 }
 
 func want(t *testing.T, got []string, want ...string) {

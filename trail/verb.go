@@ -110,6 +110,8 @@ func intransitive(action string) string {
 		return "recorded a gap: changes may have been missed here"
 	case "heartbeat":
 		return "was watching"
+	case "setup":
+		return "changed what is installed in the audited database"
 	case "start":
 		return "began to watch"
 	case "stop":

@@ -34,6 +34,7 @@ type variant struct {
 // The goals, in bytes and microseconds.
 const (
 	stampBytes     = 200  // of write-ahead log for a stamp in the common case
+	claimBytes     = 210  // the same with an e-mail address as actor and a reason of 16 letters
 	updateBytes    = 1000 // of write-ahead log for a stamped UPDATE of one row of the table wide
 	statementMicro = 2.0  // for a statement whose context is stamped already
 )
@@ -62,23 +63,21 @@ func TestOverhead(t *testing.T) {
 	folder := os.Getenv(Variable)
 	runs, rows, divisor := 5, 100_000, 1
 	if folder == "" {
-		runs, rows, divisor = 1, 2_000, 40
+		runs, rows, divisor = 1, 2_000, 20
 	}
 	report := NewReport("overhead", runs)
 	var text strings.Builder
 	fmt.Fprintf(&text, "%d CPUs, %s; medians of %d runs, the variants in turn; ratios to %q.\n", report.Machine.CPUs, report.Machine.CPU, runs, none)
-	for _, version := range harness.PostgresVersions(t) {
-		audits := hasPgaudit(version)
-		if newest := harness.PostgresVersions(t)[0]; version != newest && (folder == "" || !audits) {
-			continue
-		}
-		o := newOverhead(t, version, audits && folder != "", report, rows, divisor)
-		for _, b := range o.run(runs) {
-			report.Summarise(b)
-			fmt.Fprintf(&text, "\n%s", report.Table(b))
-		}
-		o.goals(folder != "")
+	bin, audits := harness.Parts(t).Postgres, false
+	if withPgaudit := pgauditFolder(t); folder != "" && withPgaudit != "" {
+		bin, audits = withPgaudit, true
 	}
+	o := newOverhead(t, bin, audits, report, rows, divisor)
+	for _, b := range o.run(runs) {
+		report.Summarise(b)
+		fmt.Fprintf(&text, "\n%s", report.Table(b))
+	}
+	fmt.Fprintf(&text, "\n%s", o.goals())
 	t.Logf("\n%s", text.String())
 	if folder != "" {
 		if err := report.Write(folder, text.String()); err != nil {
@@ -87,14 +86,20 @@ func TestOverhead(t *testing.T) {
 	}
 }
 
-// hasPgaudit reports whether the distribution's package is installed for that
-// server.
-func hasPgaudit(version harness.PGVersion) bool {
-	_, err := os.Stat(filepath.Join(filepath.Dir(version.BinDir), "lib", "pgaudit.so"))
-	return err == nil
+// pgauditFolder is the folder with the programs of the distribution's newest
+// PostgreSQL that has pgaudit installed, "" if there is none.
+func pgauditFolder(t *testing.T) string {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/lib/pgaudit.so")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return filepath.Join(filepath.Dir(filepath.Dir(found[len(found)-1])), "bin")
 }
 
-func newOverhead(t *testing.T, version harness.PGVersion, audits bool, report *Report, rows, divisor int) *overhead {
+func newOverhead(t *testing.T, bin string, audits bool, report *Report, rows, divisor int) *overhead {
 	settings := map[string]string{
 		"wal_level": "logical", "full_page_writes": "off", "autovacuum": "off", "checkpoint_timeout": "1h", "max_wal_size": "16GB",
 		"logging_collector": "on", "log_directory": "log", "log_checkpoints": "off", "shared_buffers": "256MB",
@@ -117,7 +122,7 @@ func newOverhead(t *testing.T, version harness.PGVersion, audits bool, report *R
 			o.exec(db, "CREATE EXTENSION pgaudit", "ALTER DATABASE "+db+" SET pgaudit.log = 'write'", "ALTER DATABASE "+db+" SET pgaudit.log_parameter = on")
 		}})
 	}
-	o := &overhead{t: t, pg: harness.PostgresServer(t, version.Major, settings), report: report, variants: variants, rows: rows, divisor: divisor}
+	o := &overhead{t: t, pg: harness.PostgresOf(t, bin, settings), report: report, variants: variants, rows: rows, divisor: divisor}
 	for i, v := range variants {
 		db := "v" + strconv.Itoa(i)
 		o.pg.Exec("CREATE DATABASE " + db)
@@ -235,10 +240,10 @@ const (
 
 func (o *overhead) workloads() []workload {
 	return []workload{
-		{tpcb, 2000 / o.divisor, bankTransactions, 0},
-		{single, 4000 / o.divisor, o.singleUpdates, 0},
-		{claimed, 2000 / o.divisor, o.claimedUpdates, 0},
-		{again, 20000 / o.divisor, repeatedStatements, 0},
+		{tpcb, 1000 / o.divisor, bankTransactions, 0},
+		{single, 2000 / o.divisor, o.singleUpdates, 0},
+		{claimed, 1000 / o.divisor, o.claimedUpdates, 0},
+		{again, 10000 / o.divisor, repeatedStatements, 0},
 		{batch, 1, updateAll, o.rows},
 	}
 }
@@ -317,17 +322,17 @@ func updateAll(ctx context.Context, conn *pgx.Conn, _ int) error {
 	return err
 }
 
-// goals holds what was measured against what was promised. Times only count at
-// full length.
-func (o *overhead) goals(times bool) {
+// goals holds the bytes against what was promised, and returns a line about them
+// and the times, which depend on what else the machine does.
+func (o *overhead) goals() string {
 	major := o.pg.Value("SHOW server_version")
 	more := func(w, metric string) float64 {
 		title := w + ", PostgreSQL " + major
 		return o.report.Median(title, stamps, metric) - o.report.Median(title, full, metric)
 	}
-	for _, w := range []string{tpcb, single} {
-		if got := more(w, walMetric); got > stampBytes || got < 50 {
-			o.t.Errorf("%s: a stamp costs %.0f bytes of write-ahead log, want at most %d", w, got, stampBytes)
+	for w, goal := range map[string]float64{tpcb: stampBytes, single: stampBytes, claimed: claimBytes} {
+		if got := more(w, walMetric); got > goal || got < 50 {
+			o.t.Errorf("%s: a stamp costs %.0f bytes of write-ahead log, want at most %.0f", w, got, goal)
 		}
 	}
 	if got := o.report.Median(single+", PostgreSQL "+major, stamps, walMetric); got > updateBytes {
@@ -336,7 +341,6 @@ func (o *overhead) goals(times bool) {
 	if got := more(batch, walMetric); got > 1 {
 		o.t.Errorf("a stamp costs %.1f bytes per row of a large UPDATE", got)
 	}
-	if got := more(again, cpuMetric); times && got > statementMicro {
-		o.t.Errorf("a statement that is stamped already costs %.1f us, want at most %.1f", got, statementMicro)
-	}
+	return fmt.Sprintf("a stamp: %.0f bytes without claims (goal: %d), %.0f with actor and reason; a statement that is stamped already: %.1f us (goal on an idle machine: %.1f)\n",
+		more(single, walMetric), stampBytes, more(claimed, walMetric), more(again, cpuMetric), statementMicro)
 }

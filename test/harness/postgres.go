@@ -137,6 +137,13 @@ func PostgresServer(t testing.TB, major int, settings map[string]string) *PG {
 	return privatePostgres(t, bin, template(t, bin), settings)
 }
 
+// PostgresOf is a PostgresServer of the programs in a folder, such as those of the distribution,
+// which has extensions that the npm packages lack.
+func PostgresOf(t testing.TB, binDir string, settings map[string]string) *PG {
+	t.Helper()
+	return privatePostgres(t, binDir, template(t, binDir), settings)
+}
+
 // PostgresCluster is a PostgresServer with a system identifier of its own. It takes a second more.
 func PostgresCluster(t testing.TB, major int, settings map[string]string) *PG {
 	t.Helper()

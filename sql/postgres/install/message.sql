@@ -29,21 +29,22 @@ DECLARE
 BEGIN
     BEGIN
         -- Asserted: the session variables. A variable that was set and reset reads as ''.
+        -- Their names are short because every byte is paid for; docs/stamps.md lists them.
         IF state IS NULL OR length(rtrim(state, E'\x1f')) > strpos(state, E'\x1e') THEN
             claims := concat(
-                CASE WHEN current_setting('audit.actor_id', true) <> '' THEN ',"actor_id":' || to_json(left(current_setting('audit.actor_id', true), 8192)) END,
-                CASE WHEN current_setting('audit.actor_email', true) <> '' THEN ',"actor_email":' || to_json(left(current_setting('audit.actor_email', true), 8192)) END,
-                CASE WHEN current_setting('audit.actor_role', true) <> '' THEN ',"actor_role":' || to_json(left(current_setting('audit.actor_role', true), 8192)) END,
-                CASE WHEN current_setting('audit.actor_type', true) <> '' THEN ',"actor_type":' || to_json(left(current_setting('audit.actor_type', true), 8192)) END,
-                CASE WHEN current_setting('audit.reason_code', true) <> '' THEN ',"reason_code":' || to_json(left(current_setting('audit.reason_code', true), 8192)) END,
-                CASE WHEN current_setting('audit.reason_note', true) <> '' THEN ',"reason_note":' || to_json(left(current_setting('audit.reason_note', true), 8192)) END,
-                CASE WHEN current_setting('audit.ip_address', true) <> '' THEN ',"ip_address":' || to_json(left(current_setting('audit.ip_address', true), 8192)) END,
-                CASE WHEN current_setting('audit.user_agent', true) <> '' THEN ',"user_agent":' || to_json(left(current_setting('audit.user_agent', true), 8192)) END,
-                CASE WHEN current_setting('audit.source', true) <> '' THEN ',"source":' || to_json(left(current_setting('audit.source', true), 8192)) END,
-                CASE WHEN current_setting('audit.request_id', true) <> '' THEN ',"request_id":' || to_json(left(current_setting('audit.request_id', true), 8192)) END,
-                CASE WHEN current_setting('audit.api_key_id', true) <> '' THEN ',"api_key_id":' || to_json(left(current_setting('audit.api_key_id', true), 8192)) END,
-                CASE WHEN current_setting('audit.mfa_at', true) <> '' THEN ',"mfa_at":' || to_json(left(current_setting('audit.mfa_at', true), 8192)) END,
-                CASE WHEN current_setting('audit.context', true) <> '' THEN ',"context":' || to_json(left(current_setting('audit.context', true), 1048576)) END);
+                CASE WHEN current_setting('audit.actor_id', true) <> '' THEN ',"i":' || to_json(left(current_setting('audit.actor_id', true), 8192)) END,
+                CASE WHEN current_setting('audit.actor_email', true) <> '' THEN ',"e":' || to_json(left(current_setting('audit.actor_email', true), 8192)) END,
+                CASE WHEN current_setting('audit.actor_role', true) <> '' THEN ',"r":' || to_json(left(current_setting('audit.actor_role', true), 8192)) END,
+                CASE WHEN current_setting('audit.actor_type', true) <> '' THEN ',"t":' || to_json(left(current_setting('audit.actor_type', true), 8192)) END,
+                CASE WHEN current_setting('audit.reason_code', true) <> '' THEN ',"c":' || to_json(left(current_setting('audit.reason_code', true), 8192)) END,
+                CASE WHEN current_setting('audit.reason_note', true) <> '' THEN ',"n":' || to_json(left(current_setting('audit.reason_note', true), 8192)) END,
+                CASE WHEN current_setting('audit.ip_address', true) <> '' THEN ',"a":' || to_json(left(current_setting('audit.ip_address', true), 8192)) END,
+                CASE WHEN current_setting('audit.user_agent', true) <> '' THEN ',"u":' || to_json(left(current_setting('audit.user_agent', true), 8192)) END,
+                CASE WHEN current_setting('audit.source', true) <> '' THEN ',"s":' || to_json(left(current_setting('audit.source', true), 8192)) END,
+                CASE WHEN current_setting('audit.request_id', true) <> '' THEN ',"q":' || to_json(left(current_setting('audit.request_id', true), 8192)) END,
+                CASE WHEN current_setting('audit.api_key_id', true) <> '' THEN ',"k":' || to_json(left(current_setting('audit.api_key_id', true), 8192)) END,
+                CASE WHEN current_setting('audit.mfa_at', true) <> '' THEN ',"m":' || to_json(left(current_setting('audit.mfa_at', true), 8192)) END,
+                CASE WHEN current_setting('audit.context', true) <> '' THEN ',"x":' || to_json(left(current_setting('audit.context', true), 1048576)) END);
             claims := CASE WHEN claims <> '' THEN concat(',"c":{', substr(claims, 2), '}') END;
             IF length(claims) > 8192 AND (
                 length(current_setting('audit.actor_id', true)) > 8192 OR
