@@ -86,7 +86,7 @@ func (r *suiteReport) writeFiles(b *bytes.Buffer) {
 }
 
 func (r *suiteReport) writeTables(b *bytes.Buffer) {
-	fmt.Fprint(b, "\n## Tables that DDL gave other values\n\nADD COLUMN with a default, ALTER TYPE and their like change rows without a row in the log: the fold cannot know. After their rows were written again, each is the table.\n\n| table | by | what differed |\n|---|---|---|\n")
+	fmt.Fprint(b, "\n## Tables that DDL gave other values\n\nADD COLUMN with a default, ALTER TYPE and their like change rows without a row in the log: the fold cannot know. After their rows were written again, each is the table, but for those that refuse it (a table with virtual columns, whose old rows the server cannot log).\n\n| table | by | what differed |\n|---|---|---|\n")
 	slices.SortFunc(r.rewritten, func(x, y rewrittenTable) int { return cmp.Compare(x.name, y.name) })
 	for _, t := range r.rewritten {
 		what, _, _ := strings.Cut(t.before, "; first")

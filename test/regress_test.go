@@ -144,7 +144,7 @@ func (u *suite) run(name string) {
 	began := time.Now()
 	out, err := c.CombinedOutput()
 	f := ranFile{name: name, took: time.Since(began), problem: ending(ctx, err, string(out))}
-	f.expected, f.others = u.errorsOf(name, string(out))
+	f.expected, f.others = u.errorsOf(name, strings.ReplaceAll(string(out), u.results, "…"))
 	u.files = append(u.files, f)
 	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() == 2 && f.expected+len(f.others) == 0 {
 		u.t.Fatalf("%s: the server is gone: %s", name, out[max(0, len(out)-500):])
