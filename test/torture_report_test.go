@@ -8,12 +8,16 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgwitness/pgwitness"
 )
+
+// crossCheckLimit is how long verify may take with everything that it can do.
+const crossCheckLimit = 10 * time.Minute
 
 // place is a table in a transaction.
 type place struct {
@@ -47,6 +51,7 @@ func (b *bench) judge() {
 	checkCensus(b.t, b.direct, b.census)
 	b.direct.foldEqualsTables(append(auditedTables(b.t, b.pg), "torture_pulse")...)
 	j.report = b.direct.declares()
+	b.crossChecks()
 	j.tenures = b.direct.query("SELECT count() FROM audit_logs WHERE action = 'start'")
 	for _, s := range b.sidecars {
 		s.stop()
@@ -65,6 +70,17 @@ func (b *bench) judge() {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			b.t.Error(err)
 		}
+	}
+}
+
+// crossChecks runs what an operator would run after such a night. It must end,
+// too.
+func (b *bench) crossChecks() {
+	c := b.direct.command("verify", "--continuity", "--reconcile")
+	limit := time.AfterFunc(crossCheckLimit, func() { _ = c.Process.Signal(syscall.SIGQUIT) }) // it tells where it hangs
+	defer limit.Stop()
+	if out, err := c.CombinedOutput(); err != nil {
+		b.t.Errorf("verify --continuity --reconcile: %v\n%s", err, out)
 	}
 }
 
@@ -165,7 +181,7 @@ func (b *bench) text(j *judgement, total int) string {
 	p("| transactions credited to another actor | %d |", j.misnamed)
 	p("| gaps, declared or not | %d |", len(j.report.Gaps))
 	p("| fold of the entries = table | %d tables |", len(auditedTables(b.t, b.pg)))
-	p("| `verify`, whole chain | holds |")
+	p("| `verify --continuity --reconcile`, whole chain | holds |")
 	p("| sidecars that took the stream | %s |", j.tenures)
 	p("| times that the spool was begun | %d |", b.spooled)
 	if n := len(b.recoveries); n > 0 {

@@ -42,7 +42,7 @@ type PGVersion struct {
 func (v PGVersion) String() string { return "postgres" + strconv.Itoa(v.Major) }
 
 // PostgresVersions lists one PostgreSQL of each major version that is installed here, newest first:
-// the engines folder's, then engines/matrix's, then the distribution's.
+// the engines folder's, then engines/matrix's and engines/oldest's, then the distribution's.
 func PostgresVersions(t testing.TB) []PGVersion {
 	t.Helper()
 	found := Parts(t)
@@ -60,6 +60,7 @@ func postgresFolders(found engine.Parts) []string {
 	folders := []string{found.Postgres}
 	for _, pattern := range []string{
 		filepath.Join(found.Dir, "matrix/node_modules/postgres-*/native/bin"),
+		filepath.Join(found.Dir, "oldest/node_modules/postgres-*/native/bin"),
 		"/usr/lib/postgresql/*/bin",
 	} {
 		matches, err := filepath.Glob(pattern)
