@@ -91,8 +91,12 @@ type StreamConfig struct {
 	// HeartbeatInterval is how often an entry heartbeat proves that there was
 	// somebody to see changes. 0s: never. Default: 1m.
 	HeartbeatInterval *time.Duration `yaml:"heartbeat_interval"`
-	// WatchInterval is how often the publication is compared with what was
-	// recorded. Default: 1m.
+	// DDL is full (what was created, altered, granted or dropped, with the text
+	// of the statement), names (without the text) or off (no event triggers, and
+	// new tables are not followed until the next setup). Default: full.
+	DDL string `yaml:"ddl"`
+	// WatchInterval is how often the publication and the catalog are compared
+	// with what was recorded. Default: 1m.
 	WatchInterval time.Duration `yaml:"watch_interval"`
 	// Directory is the application's own table of users. Default: none.
 	Directory setup.Directory `yaml:"directory"`
@@ -167,6 +171,7 @@ func (c *Config) fillStreams() {
 			minute := time.Minute
 			s.HeartbeatInterval = &minute
 		}
+		s.DDL = cmp.Or(s.DDL, setup.DDLFull)
 		s.WatchInterval = cmp.Or(s.WatchInterval, time.Minute)
 		if s.BulkThreshold == 0 {
 			s.BulkThreshold = enrich.DefaultBulkThreshold
@@ -249,6 +254,9 @@ func (s StreamConfig) validate(at string, bad func(path, format string, args ...
 	}
 	if s.HeartbeatInterval != nil && *s.HeartbeatInterval != 0 && *s.HeartbeatInterval < 100*time.Millisecond {
 		bad(at+".heartbeat_interval", "%s is neither 0s nor at least 100ms", *s.HeartbeatInterval)
+	}
+	if !slices.Contains([]string{setup.DDLFull, setup.DDLNames, setup.DDLOff}, s.DDL) {
+		bad(at+".ddl", "%q is none of full, names, off", s.DDL)
 	}
 	if s.WatchInterval < 100*time.Millisecond {
 		bad(at+".watch_interval", "%s is not at least 100ms", s.WatchInterval)

@@ -187,11 +187,14 @@ func (w *watcher) measure(ctx context.Context) {
 	m.retained.WithLabelValues(name).Set(float64(slot.Retained()))
 }
 
-// look compares the publication with what was recorded. While ClickHouse is
+// look compares the publication and the catalog with what was recorded. While ClickHouse is
 // away the state is saved with a later look; until then a restart would record
 // an edit twice, and never lose it.
 func (w *watcher) look(ctx context.Context) error {
 	if err := w.stream.checkPublication(ctx, w.tenure); err != nil {
+		return err
+	}
+	if err := w.stream.checkCatalog(ctx, w.tenure); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, saveTimeout)

@@ -28,6 +28,7 @@ type metrics struct {
 	lagSeconds   *prometheus.GaugeVec
 	retained     *prometheus.GaugeVec
 	gaps         *prometheus.CounterVec
+	tampered     *prometheus.CounterVec
 	needsHuman   *prometheus.GaugeVec
 	standby      *prometheus.GaugeVec
 	heartbeatAt  *prometheus.GaugeVec
@@ -70,6 +71,7 @@ func newMetrics() *metrics {
 		lagSeconds:   gauge("lag_seconds", "Age of the oldest change known to be not yet stored; 0 when none is."),
 		retained:     gauge("retained_wal_bytes", "Write-ahead log that the server keeps for the slot."),
 		gaps:         counter("gaps_total", "Gaps found by this process: a stream that stopped because changes are missing, or an edit of the publication that may have hidden some."),
+		tampered:     counter("acts_against_auditor_total", "Acts against the auditor that were seen: triggers disabled, our objects altered, the publication edited, rights to the keys, settings that blind capture. Seen again after a restart, they count again."),
 		needsHuman:   gauge("needs_human", "1 when the stream stopped for good because going on could lose or falsify history."),
 		standby:      gauge("standby", "1 while another sidecar has the stream, and this one waits to take over."),
 		heartbeatAt:  gauge("last_heartbeat_timestamp_seconds", "When the last heartbeat was written into the log of the audited database."),
@@ -84,7 +86,7 @@ func newMetrics() *metrics {
 		spoolFailures: counter("spool_failures_total", "Times the spool could not be written to: it or the disk is full. Nothing is acknowledged meanwhile."),
 	}
 	m.registry.MustRegister(m.up, m.restarts, m.entries, m.attributed, m.actorSources, m.bypassed, m.forged, m.ruleErrors, m.refused,
-		m.headSequence, m.lagBytes, m.lagSeconds, m.retained, m.gaps, m.needsHuman, m.standby, m.heartbeatAt, m.batchRows, m.batchSeconds, m.delay,
+		m.headSequence, m.lagBytes, m.lagSeconds, m.retained, m.gaps, m.tampered, m.needsHuman, m.standby, m.heartbeatAt, m.batchRows, m.batchSeconds, m.delay,
 		m.spooling, m.spoolBytes, m.spoolEntries, m.spoolAge, m.spoolFailures)
 	return m
 }

@@ -50,6 +50,7 @@ type pipeline struct {
 	storage *storage
 	gather  *gatherer
 	enrich  *enrich.Enricher
+	noticed func([]enrich.Notice) // hears of DDL that concerns the auditor
 	metrics *metrics
 	log     zerolog.Logger
 	marks   marks
@@ -139,6 +140,7 @@ func (p *pipeline) gatherAll(ctx context.Context, feeds <-chan audit.Feed, parce
 			before := p.enrich.Stats()
 			p.gather.add(&feed, time.Now())
 			p.metrics.enriched(p.stream, before, p.enrich.Stats())
+			p.noticed(p.enrich.Notices())
 			p.marks.took(&feed)
 		case <-due:
 			p.gather.flush()

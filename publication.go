@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pgwitness/pgwitness/enrich"
 )
 
 // publication is what the publication of a stream lets through, as
@@ -108,12 +110,16 @@ func (p *publication) editsTo(after *publication, exists map[int64]bool) []edit 
 	} else {
 		edits = p.ownEdits(after)
 	}
+	renamed := p.renamedIn(after)
 	for _, name := range slices.Sorted(maps.Keys(p.Tables)) {
 		before := p.Tables[name]
 		now, ok := after.Tables[name]
 		switch {
+		case renamed[before.OID] != "":
+			edits = append(edits, edit{Table: name, What: "renamed", Before: name, After: renamed[before.OID]})
+			edits = append(edits, before.editsTo(name, after.Tables[renamed[before.OID]])...)
 		case !ok && exists[before.OID]:
-			edits = append(edits, edit{Table: name, What: "taken out of the publication, or renamed", Hidden: true})
+			edits = append(edits, edit{Table: name, What: "taken out of the publication", Hidden: true})
 		case !ok:
 			edits = append(edits, edit{Table: name, What: "dropped"})
 		case now.OID != before.OID && exists[before.OID]:
@@ -125,11 +131,27 @@ func (p *publication) editsTo(after *publication, exists map[int64]bool) []edit 
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(after.Tables)) {
-		if _, ok := p.Tables[name]; !ok {
+		if _, ok := p.Tables[name]; !ok && renamed[after.Tables[name].OID] == "" {
 			edits = append(edits, edit{Table: name, What: "published from now on"})
 		}
 	}
 	return edits
+}
+
+// renamedIn lists the tables of p, by OID, that after publishes under another
+// name: nothing is hidden by that.
+func (p *publication) renamedIn(after *publication) map[int64]string {
+	names := make(map[int64]string)
+	for name, t := range after.Tables {
+		names[t.OID] = name
+	}
+	renamed := make(map[int64]string)
+	for name, t := range p.Tables {
+		if now := names[t.OID]; now != "" && now != name {
+			renamed[t.OID] = now
+		}
+	}
+	return renamed
 }
 
 // oid is the first part of a version: it changes when the row is made anew.
@@ -244,6 +266,9 @@ func (s *stream) recordEdits(ctx context.Context, t *tenure, e publicationEvent)
 	if _, err := t.report(ctx, act{action: "publication_changed", resourceType: "pgwitness.publication", resourceID: e.Publication, details: e}); err != nil {
 		return err
 	}
+	if err := s.raiseEdits(ctx, t, e); err != nil {
+		return err
+	}
 	log := s.log.Info()
 	if e.Hidden {
 		s.w.metrics.gaps.WithLabelValues(s.cfg.Name).Inc()
@@ -259,6 +284,19 @@ func (s *stream) recordEdits(ctx context.Context, t *tenure, e publicationEvent)
 	}
 	s.state.Publication = string(text)
 	return nil
+}
+
+// raiseEdits raises an alarm where changes may be hidden, unless the log told of
+// the same act.
+func (s *stream) raiseEdits(ctx context.Context, t *tenure, e publicationEvent) error {
+	n := enrich.Notice{Subject: "publication " + e.Publication, Severity: enrich.Critical, What: "the publication was edited: changes may be missing"}
+	if !e.Hidden || s.alarms.wasTold(n.Subject) {
+		return nil
+	}
+	s.raise(n)
+	_, err := t.report(ctx, act{action: "audit_tampered", resourceType: "db.publication", resourceID: e.Publication,
+		details: tamperEvent{Severity: n.Severity, Why: n.What, Since: e.Since, Found: e.Found}})
+	return err
 }
 
 // moment renders a time for the details of an event.

@@ -29,7 +29,7 @@ func TestEditsOfAPublication(t *testing.T) {
 	}{
 		{"nothing", func(*publication) {}, true, ""},
 		{"table dropped", func(p *publication) { delete(p.Tables, orders) }, false, "public.orders dropped"},
-		{"table taken out", func(p *publication) { delete(p.Tables, orders) }, true, "!public.orders taken out of the publication, or renamed"},
+		{"table taken out", func(p *publication) { delete(p.Tables, orders) }, true, "!public.orders taken out of the publication"},
 		{"table put back", func(p *publication) { change(p, orders, func(t *publishedTable) { t.Version = "13.701" }) }, true, "!public.orders taken out of the publication and put back"},
 		{"table made anew", func(p *publication) { p.Tables[orders] = publishedTable{OID: 9, Version: "14.702"} }, false, "public.orders dropped and created again"},
 		{"table replaced", func(p *publication) { p.Tables[orders] = publishedTable{OID: 9, Version: "14.702"} }, true, "!public.orders another table of this name is published"},

@@ -20,6 +20,7 @@ func setupConfig(s StreamConfig) setup.Config {
 		Presets:   s.Presets,
 		Failover:  s.Postgres.Failover,
 		Directory: s.Directory,
+		DDL:       s.DDL,
 	}
 	if c.DSN == "" {
 		c.DSN = s.Postgres.DSN

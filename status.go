@@ -29,6 +29,8 @@ type Status struct {
 	Retained   uint64              `json:"retained_bytes"`          // kept by the server for the slot
 	Heartbeat  time.Time           `json:"heartbeat,omitzero"`      // newest heartbeat or start of the last day
 	Gaps       uint64              `json:"gaps"`                    // declared by entries
+	Alarms     uint64              `json:"alarms"`                  // acts against the auditor that nobody acknowledged
+	Alarm      time.Time           `json:"alarm,omitzero"`          // the newest of them
 	Standbys   int                 `json:"standbys"`                // sidecars that wait to take over
 	Spool      spool.State         `json:"spool"`                   // of the state folder: what waits for ClickHouse
 	NeedsHuman bool                `json:"needs_human"`             // the stream cannot go on: changes are missing
@@ -89,6 +91,9 @@ func (st *Status) askTrail(ctx context.Context, t *trail.Trail) error {
 	}
 	for _, c := range gaps {
 		st.Gaps += c.Entries
+	}
+	if st.Alarms, st.Alarm, err = unacknowledged(ctx, t, st.Stream); err != nil {
+		return err
 	}
 	signs := trail.Filter{Stream: st.Stream, ResourceType: streamResource, Since: time.Now().Add(-24 * time.Hour)}
 	beats, err := t.Counts(ctx, signs, trail.ByAction)
@@ -163,6 +168,10 @@ func (st Status) WriteText(w io.Writer) {
 	fmt.Fprintf(w, "  position    stored up to %s, acknowledged up to %s\n", st.Saved, st.Confirmed)
 	fmt.Fprintf(w, "  lag         %s; the server keeps %s of log for us\n", size(st.LagBytes), size(st.Retained))
 	fmt.Fprintf(w, "  heartbeat   %s; %d gaps declared; %d standby\n", age(st.Heartbeat, time.Now()), st.Gaps, st.Standbys)
+	if st.Alarms > 0 {
+		fmt.Fprintf(w, "  ALARM       %d acts against the auditor, the newest %s: pgwitness trail --action audit_tampered\n", st.Alarms, age(st.Alarm, time.Now()))
+		fmt.Fprintf(w, "              mend it with `pgwitness setup`, then `pgwitness acknowledge --stream %s --reason \"…\"`\n", st.Stream)
+	}
 	if st.Spool.Active {
 		fmt.Fprintf(w, "  spool       %d entries wait for ClickHouse, %s, the oldest of about %s\n",
 			st.Spool.Entries, size(uint64(st.Spool.Bytes)), age(time.UnixMicro(st.Spool.Oldest), time.Now()))

@@ -37,6 +37,9 @@ type stream struct {
 	state   sink.State   // as it was saved last, or will be next
 	started bool         // the entry start is written for this tenure
 	stored  bool         // the last life of the stream stored something
+
+	catalogAt time.Time // when the catalog was last compared
+	alarms    alarms
 }
 
 func newStream(w *Witness, cfg StreamConfig) *stream {
@@ -134,7 +137,7 @@ func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader, 
 	}
 	s.state = st.state
 	s.state.Timeline = st.slot.Timeline
-	p := &pipeline{stream: s.cfg.Name, reader: reader, sink: k, metrics: s.w.metrics, log: s.log}
+	p := &pipeline{stream: s.cfg.Name, reader: reader, sink: k, metrics: s.w.metrics, noticed: s.noticed, log: s.log}
 	if p.storage, err = s.newStorage(k, reader, sp, st, genesis, away, &p.marks); err != nil {
 		return nil, err
 	}
@@ -223,6 +226,7 @@ func (s *stream) position(ctx context.Context, k *sink.Sink, reader *cdc.Reader,
 // enrichConfig is the configuration of enrich with the named tables.
 func (s *stream) enrichConfig() enrich.Config {
 	cfg := s.cfg.Config
+	cfg.Publication, cfg.NoStatements = s.cfg.Postgres.Publication, s.cfg.DDL == setup.DDLNames
 	for _, t := range s.cfg.Tables {
 		if schema, name, _ := strings.Cut(t.Name, "."); !strings.ContainsAny(t.Name, "*?") {
 			cfg.Tables = append(cfg.Tables, enrich.Table{Schema: schema, Name: name, Resource: t.Resource, Key: t.Key,

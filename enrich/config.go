@@ -26,6 +26,10 @@ type Config struct {
 	// presets, comments) count, * and ? as in file names. What others claim is
 	// kept in attribution, and names nobody. Default: every user.
 	BelievedUsers []string `yaml:"believed_users"`
+	// Publication of the stream: who alters it acts against the auditor.
+	Publication string `yaml:"-" json:"-"`
+	// NoStatements leaves the texts of DDL statements out of the trail.
+	NoStatements bool `yaml:"-" json:"-"`
 	// Actors map what PostgreSQL observed of a connection to an actor. The
 	// first rule that matches wins.
 	Actors []ActorRule `yaml:"actors"`
@@ -105,7 +109,8 @@ func Actions() []string {
 		"approve", "reject", "archive", "restore", "refund", "adjust", "export", "cancel",
 		"login", "logout", "login_failed", "read", "mfa_challenge", "api_call", "key_created", "key_rotated", "key_revoked",
 		"grant", "revoke", "role_change", "price_change", "erase",
-		"refused", "forged_context", "gap", "heartbeat", "start", "stop", "publication_changed", "setup", "guard_changed", "ddl",
+		"refused", "forged_context", "gap", "heartbeat", "start", "stop", "publication_changed", "setup", "guard_changed",
+		"ddl", "role_changed", "audit_tampered", "alarms_acknowledged", "table_followed",
 	}
 }
 

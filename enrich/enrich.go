@@ -32,6 +32,7 @@ type Enricher struct {
 	arena   arena
 	scratch []byte
 	stats   Stats
+	notices []Notice
 }
 
 // txState lives from the first part of a transaction to its last.
@@ -40,6 +41,8 @@ type txState struct {
 	ordinal uint32
 	context *context       // of the last good stamp; nil before the first
 	rows    map[uint32]int // rows changed per relation, all parts so far
+
+	announced bool // pgwitness setup said that it is what acts here
 }
 
 // Stats counts what the metrics tell. The numbers grow for the life of the

@@ -21,6 +21,8 @@ type rules struct {
 	bulkThreshold int
 	believed      []*regexp.Regexp // session users whose claims count; empty: all
 	places        Locator          // nil: none
+	publication   string
+	noStatements  bool
 }
 
 type actorRule struct {
@@ -45,6 +47,8 @@ func compileRules(cfg Config) (*rules, error) {
 		vocabulary:    make(map[string]bool),
 		bulkThreshold: cfg.BulkThreshold,
 		places:        cfg.Places,
+		publication:   cfg.Publication,
+		noStatements:  cfg.NoStatements,
 	}
 	for _, user := range cfg.BelievedUsers {
 		r.believed = append(r.believed, glob(user))

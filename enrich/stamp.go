@@ -22,6 +22,7 @@ const (
 	kindStamp   = "S1"
 	kindEvent   = "E1"
 	kindRefused = "R1"
+	kindDDL     = "D1"
 
 	macSize    = 16
 	headerSize = 2 + macSize
@@ -52,6 +53,7 @@ type payload struct {
 	Error       string            `json:"err"` // SQLSTATE of what kept the stamp from being whole
 	At          int64             `json:"at"`  // microseconds since 1970
 	Event       *event            `json:"e"`
+	DDL         *ddl              `json:"ddl"`
 }
 
 // presetClaims is what each preset found, under the names of our fields.
@@ -182,7 +184,13 @@ func (e *Enricher) appendMessage(dst []audit.Entry, tx *audit.Tx, c *audit.Chang
 	case kind == kindEvent || kind == kindRefused:
 		var p *payload
 		if p, err = e.eventPayload(body, tx, m.Transactional); err == nil {
+			e.tx.announced = e.tx.announced || m.Transactional && p.Event.Action == setupAction
 			return e.appendEvent(dst, tx, p, kind, before)
+		}
+	case kind == kindDDL && m.Transactional:
+		var p *payload
+		if p, err = e.ddlPayload(body, tx); err == nil {
+			return e.appendDDL(dst, tx, p)
 		}
 	default:
 		err = fmt.Errorf("a message of kind %q is not known to this version", kind)

@@ -116,6 +116,11 @@ func (a *applier) step(ctx context.Context, s Step, say Progress) error {
 		say.Attempt++
 		a.progress(say)
 		err := a.attempt(ctx, s)
+		if s.Optional && isRefusal(err) {
+			say.Why = strings.TrimSuffix(s.Why, ".") + ": REFUSED by the server, setup goes on without; see docs/ddl.md"
+			a.progress(say)
+			return nil
+		}
 		if !isLockTimeout(err) {
 			return explainRefusal(err)
 		}
@@ -178,6 +183,12 @@ func (a *applier) blockers(ctx context.Context, table string) string {
 		return hint
 	}
 	return hint + "; in the way: " + strings.Join(found, ", ")
+}
+
+// isRefusal reports whether the server does not let this role do something.
+func isRefusal(err error) bool {
+	var said *pgconn.PgError
+	return errors.As(err, &said) && (said.Code == "42501" || said.Code == "0A000")
 }
 
 func isLockTimeout(err error) bool {

@@ -115,25 +115,23 @@ func (c *checker) checkObjects() {
 	o := c.objects
 	c.either(o.Schema && o.Installed, "schema", "pgwitness", audit.Failure, "the schema pgwitness is not installed", setupVerb)
 	for _, name := range c.cfg.functions() {
-		state, err := c.functionState(name)
-		if err != nil {
-			c.err = err
-			return
-		}
-		switch state {
-		case "":
-			c.add(audit.OK, "functions", "pgwitness."+name, "as shipped", "")
-		case "missing":
-			c.add(audit.Failure, "functions", "pgwitness."+name, "missing: "+whyFunction(name), setupVerb)
-		default:
-			c.add(audit.Failure, "functions", "pgwitness."+name, "differs from the one shipped: of an older version, or tampered with", setupVerb)
-		}
+		c.checkFunction(name)
 	}
 	c.checkKeys()
-	if c.server.Superuser {
-		c.add(audit.Info, "event_trigger", "", "event triggers, which capture DDL, are possible", "")
-	} else {
-		c.add(audit.Info, "event_trigger", "", "event triggers, which capture DDL, need a superuser: new tables and partitions get their triggers from the next setup", setupVerb)
+	c.checkEventTriggers()
+}
+
+func (c *checker) checkFunction(name string) {
+	state, err := c.functionState(name)
+	switch {
+	case err != nil:
+		c.err = err
+	case state == "":
+		c.add(audit.OK, "functions", "pgwitness."+name, "as shipped", "")
+	case state == "missing":
+		c.add(audit.Failure, "functions", "pgwitness."+name, "missing: "+whyFunction(name), setupVerb)
+	default:
+		c.add(audit.Failure, "functions", "pgwitness."+name, "differs from the one shipped: of an older version, or tampered with", setupVerb)
 	}
 }
 

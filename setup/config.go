@@ -1,6 +1,7 @@
 package setup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"path"
@@ -16,6 +17,13 @@ const (
 	IdentityFull    = "full"    // the log has whole old rows
 	IdentityDefault = "default" // the log has the primary key of old rows
 	IdentityKeep    = "keep"    // whatever is set stays
+)
+
+// What is recorded of DDL.
+const (
+	DDLFull  = "full"  // with the text of the statement
+	DDLNames = "names" // without
+	DDLOff   = "off"   // nothing, and no event triggers
 )
 
 // Config says what is audited, and who does what.
@@ -41,6 +49,10 @@ type Config struct {
 	Presets []string `yaml:"presets"`
 	// Directory is the application's own table of users. Default: none.
 	Directory Directory `yaml:"directory"`
+	// DDL is full, names or off. Unless it is off, setup installs event triggers,
+	// which record DDL and follow new tables, where the server lets the role of
+	// DSN do so. Default: full.
+	DDL string `yaml:"ddl"`
 	// Failover makes a slot that PostgreSQL 17 and later copy to standbys.
 	// Default: false.
 	Failover bool `yaml:"failover"`
@@ -78,6 +90,7 @@ func (c Config) withDefaults() Config {
 	if c.LockAttempts == 0 {
 		c.LockAttempts = 15
 	}
+	c.DDL = cmp.Or(c.DDL, DDLFull)
 	c.Tables = slices.Clone(c.Tables)
 	for i := range c.Tables {
 		if c.Tables[i].ReplicaIdentity == "" {
@@ -132,6 +145,9 @@ func (c Config) Validate() error {
 		if _, ok := presets()[name]; !ok {
 			add(fmt.Sprintf("presets[%d]", i), "%q is none of postgrest, hasura, postgraphile", name)
 		}
+	}
+	if !slices.Contains([]string{DDLFull, DDLNames, DDLOff}, c.DDL) {
+		add("ddl", "%q is none of full, names, off", c.DDL)
 	}
 	if c.LockTimeout < time.Millisecond {
 		add("lock_timeout", "%s is not at least 1ms", c.LockTimeout)

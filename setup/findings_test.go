@@ -33,7 +33,7 @@ func findings(t *testing.T, d *database) {
 	present := cfg
 	present.Tables = slices.DeleteFunc(slices.Clone(cfg.Tables), func(t Table) bool { return t.Name == "public.missing" })
 	d.setup(present)
-	if got := d.failures(cfg); !slices.Equal(got, []string{"tables: public.missing"}) {
+	if got := d.failures(cfg); !slices.Equal(got, []string{"patterns", "tables: public.missing"}) {
 		t.Errorf("after setup these fail: %v", got)
 	}
 

@@ -40,6 +40,9 @@ func whyFunction(name string) string {
 		"event":               "records what is not a change of a row; any role may call it",
 		"claim":               "what a client says in its session variables, for the guards",
 		"guard":               "the trigger function of the guards: refuses what lacks a reason, and records that",
+		"describe":            "what a table looks like",
+		"follow":              "takes up a new table in the transaction that makes it",
+		"ddl":                 "the function of the event triggers: writes what a command created, altered, granted or dropped",
 	}[name]
 }
 
@@ -66,12 +69,15 @@ func (c Config) wantedFunction(name string) (function, error) {
 	if strings.Contains(head, "LANGUAGE sql") {
 		f.Language = "sql"
 	}
-	if strings.Contains(head, "IMMUTABLE") {
+	switch {
+	case strings.Contains(head, "IMMUTABLE"):
 		f.Volatility = "i"
+	case strings.Contains(head, "STABLE"):
+		f.Volatility = "s"
 	}
 	for line := range strings.Lines(head) {
 		if setting, ok := strings.CutPrefix(strings.TrimSpace(line), "SET "); ok {
-			f.Config = append(f.Config, strings.Replace(setting, " = ", "=", 1))
+			f.Config = append(f.Config, strings.ReplaceAll(strings.Replace(setting, " = ", "=", 1), "'", ""))
 		}
 	}
 	return f, nil

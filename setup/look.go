@@ -28,6 +28,7 @@ type view struct {
 	notCovered  notCovered
 	guards      guards
 	noSecret    *MissingColumnError // nil: all secret columns exist
+	following   following
 
 	pooled bool          // another process answers than the one that was connected to
 	clock  time.Duration // by which the server's clock is ahead of ours
@@ -65,6 +66,7 @@ type server struct {
 	Replication        bool   `db:"replication"`
 	MayCreate          bool   `db:"may_create"`
 	MayEmit            bool   `db:"may_emit"`
+	MayEventTriggers   bool   `db:"may_event_triggers"`
 	SidecarExists      bool   `db:"sidecar_exists"`
 	SidecarSuperuser   bool   `db:"sidecar_superuser"`
 	SidecarReplication bool   `db:"sidecar_replication"`
@@ -83,6 +85,8 @@ type objects struct {
 	SidecarInstalled bool     `db:"sidecar_installed"`
 	SidecarSecret    bool     `db:"sidecar_secret"`
 	MayReadSecret    bool     `db:"may_read_secret"`
+	Following        bool     `db:"following"`
+	MayReadFollowing bool     `db:"may_read_following"`
 	SecretReaders    []string `db:"secret_readers"`
 }
 
@@ -179,6 +183,9 @@ func (v *view) read(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	if v.guards.present, err = many[guardTrigger](ctx, tx, "check/guards.sql"); err != nil {
+		return err
+	}
+	if v.following, err = v.lookForFollowing(ctx, tx); err != nil {
 		return err
 	}
 	if v.keys, err = v.lookForKeys(ctx, tx); err != nil {

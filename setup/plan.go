@@ -19,6 +19,8 @@ type Step struct {
 	Alone bool
 	// Table is the table that gets locked, in SQL; "" for none.
 	Table string
+	// Optional says that setup goes on without it where the server refuses.
+	Optional bool
 }
 
 // Plan is what is still to be done, in order. The zero Plan has nothing to do.
@@ -101,12 +103,15 @@ func (v *view) plan() (*Plan, error) {
 	p.planOverloads()
 	p.planSidecar()
 	p.planPublication()
+	p.planFollowing()
 	for _, t := range v.audited() {
 		p.planTable(t)
 	}
+	p.planEventTriggers()
 	p.planSlot()
 	p.planGuards()
 	p.planRecord()
+	p.announce()
 	if p.err != nil {
 		return nil, fmt.Errorf("plan setup: %w", p.err)
 	}

@@ -70,15 +70,19 @@ func revokeSecret(role string) string {
 
 func (p *planner) planFunctions() {
 	for _, name := range p.cfg.functions() {
-		state, err := p.functionState(name)
-		if err != nil && p.err == nil {
-			p.err = err
-		}
-		if state != "" {
-			p.add(fmt.Sprintf("Function %s (%s): %s.", name, state, whyFunction(name)), "", []string{"install/" + name + ".sql"}, p.cfg.presetFill()...)
-		}
+		p.planFunction(name)
 	}
 	p.planPresets()
+}
+
+func (p *planner) planFunction(name string) {
+	state, err := p.functionState(name)
+	if err != nil && p.err == nil {
+		p.err = err
+	}
+	if state != "" {
+		p.add(fmt.Sprintf("Function %s (%s): %s.", name, state, whyFunction(name)), "", []string{"install/" + name + ".sql"}, p.cfg.presetFill()...)
+	}
 }
 
 // planSidecar lets the role of the sidecar read the keys, if it is not the one

@@ -12,7 +12,7 @@ func reservedEvents(t *testing.T, d *database) {
 	d.stamped("CREATE ROLE app_" + d.name)
 	conn := d.connect(d.dsn)
 	d.execOn(conn, "SELECT pgwitness.event('gap')", "SET SESSION AUTHORIZATION app_"+d.name, "SELECT pgwitness.event('export')")
-	for _, action := range []string{"start", "stop", "heartbeat", "gap", "publication_changed", "setup", "guard_changed"} {
+	for _, action := range []string{"start", "stop", "heartbeat", "gap", "publication_changed", "setup", "guard_changed", "table_followed", "role_changed", "audit_tampered", "alarms_acknowledged"} {
 		_, err := conn.Exec(context.Background(), "SELECT pgwitness.event($1)", action)
 		if err == nil || !strings.Contains(err.Error(), "42501") {
 			t.Errorf("an application says %s: %v", action, err)

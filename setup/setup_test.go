@@ -41,6 +41,14 @@ func TestServers(t *testing.T) {
 		{"tampering is found and mended", tampering},
 		{"check changes nothing", checkChangesNothing},
 
+		{"DDL is recorded", ddlIsRecorded},
+		{"DDL of tables", ddlOfTables},
+		{"DDL makes new tables followed", ddlFollows},
+		{"DDL never fails", ddlNeverFails},
+		{"DDL under a hostile search path", ddlUnderHostileSearchPath},
+		{"DDL of the auditor", ddlOfTheAuditor},
+		{"DDL without event triggers", ddlWithoutEventTriggers},
+
 		{"stamp once per context", stampOncePerContext},
 		{"stamp facts", stampFacts},
 		{"stamp presets", stampPresets},

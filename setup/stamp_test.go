@@ -95,7 +95,9 @@ func (d *database) open(m *pglogrepl.LogicalDecodingMessage, xid string, keys Ke
 func (d *database) stamped(more ...string) {
 	d.t.Helper()
 	d.exec(append([]string{shop}, more...)...)
-	d.setup(d.config())
+	cfg := d.config()
+	cfg.DDL = DDLOff // nothing but stamps is in the log
+	d.setup(cfg)
 	d.exec("INSERT INTO customers SELECT i, 'c' || i FROM generate_series(1, 9) i",
 		"INSERT INTO orders SELECT i, i, '' FROM generate_series(1, 9) i")
 	d.log()

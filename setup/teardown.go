@@ -83,6 +83,7 @@ func planTeardown(ctx context.Context, conn *pgx.Conn, cfg Config) (*Plan, error
 func (r remnants) plan() *Plan {
 	p := &planner{view: r.view}
 	r.planSlot(p)
+	p.dropEventTriggers("The event triggers, before what they call.")
 	r.planPublication(p)
 	r.planTables(p)
 	r.planSchema(p)
@@ -148,11 +149,14 @@ func (i installed) ours() bool { return i.CurrentIdentity == "f" || i.CurrentIde
 func (r remnants) planSchema(p *planner) {
 	var drops []string
 	for _, f := range r.functions {
-		if slices.Contains(functionFiles(), f.Name) {
+		if slices.Contains(append(functionFiles(), followingFiles()...), f.Name) {
 			drops = append(drops, "DROP FUNCTION pgwitness."+quoted(f.Name)+"("+f.Arguments+");")
 		}
 	}
 	slices.Reverse(drops) // no function depends on another in the catalogs; this is for the reader
+	if r.objects.Following {
+		drops = append(drops, "DROP TABLE pgwitness.pattern, pgwitness.audited;")
+	}
 	if r.objects.Secret {
 		drops = append(drops, "DROP TABLE pgwitness.secret;")
 	}

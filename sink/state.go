@@ -22,6 +22,7 @@ type State struct {
 	Configuration string    // hash of the stream's configuration at the last start; "" when there was none
 	Publication   string    // JSON; "" when it was never recorded
 	CheckedAt     time.Time // when the publication was last found so
+	Catalog       string    // JSON of what else was last seen in the database; "" when nobody looked
 }
 
 // Covering is the head that tells which redelivered changes the chain holds
@@ -39,10 +40,11 @@ func (s State) Covering(head audit.Head) audit.Head {
 func (s *Sink) SaveState(ctx context.Context, state State) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.InsertTimeout)
 	defer cancel()
-	var stream, configuration, publication proto.ColStr
+	var stream, configuration, publication, catalog proto.ColStr
 	stream.Append(s.stream)
 	configuration.Append(state.Configuration)
 	publication.Append(state.Publication)
+	catalog.Append(state.Catalog)
 	checked := new(proto.ColDateTime64).WithPrecision(proto.PrecisionMicro).WithLocation(time.UTC)
 	checked.Append(state.CheckedAt)
 	input := proto.Input{
@@ -52,6 +54,7 @@ func (s *Sink) SaveState(ctx context.Context, state State) error {
 		{Name: "configuration", Data: &configuration},
 		{Name: "publication", Data: &publication},
 		{Name: "checked_at", Data: checked},
+		{Name: "catalog", Data: &catalog},
 	}
 	err := s.asides.do(ctx, func(client *ch.Client) error {
 		return store.Do(ctx, client, ch.Query{
@@ -70,15 +73,15 @@ func (s *Sink) SaveState(ctx context.Context, state State) error {
 func (s *Sink) LastState(ctx context.Context) (State, error) {
 	var rows, since proto.ColUInt64
 	var timeline proto.ColUInt32
-	var configuration, publication proto.ColStr
+	var configuration, publication, catalog proto.ColStr
 	var checked proto.ColInt64
 	err := s.query(ctx, &s.asides,
 		`SELECT count() AS rows, max(since) AS since, max(timeline) AS timeline, max(configuration) AS configuration,
-		        max(publication) AS publication, max(toUnixTimestamp64Micro(checked_at)) AS checked
+		        max(publication) AS publication, max(toUnixTimestamp64Micro(checked_at)) AS checked, max(catalog) AS catalog
 		   FROM (SELECT * FROM stream_state FINAL WHERE stream = {stream:String})`,
 		proto.Results{{Name: "rows", Data: &rows}, {Name: "since", Data: &since}, {Name: "timeline", Data: &timeline},
 			{Name: "configuration", Data: &configuration}, {Name: "publication", Data: &publication},
-			{Name: "checked", Data: &checked}})
+			{Name: "checked", Data: &checked}, {Name: "catalog", Data: &catalog}})
 	if err == nil && len(rows) != 1 {
 		err = errNoAnswer
 	}
@@ -90,6 +93,6 @@ func (s *Sink) LastState(ctx context.Context) (State, error) {
 	}
 	return State{
 		Since: since[0], Timeline: timeline[0], Configuration: configuration.Row(0),
-		Publication: publication.Row(0), CheckedAt: time.UnixMicro(checked[0]).UTC(),
+		Publication: publication.Row(0), CheckedAt: time.UnixMicro(checked[0]).UTC(), Catalog: catalog.Row(0),
 	}, nil
 }

@@ -20,7 +20,7 @@ func TestLastStateIsTheOneSavedLast(t *testing.T) {
 	states := []sink.State{
 		{Timeline: 1, Configuration: "c1", Publication: `{"a":1}`, CheckedAt: at},
 		{Since: 1000, Timeline: 2, Configuration: "c1", Publication: "{}", CheckedAt: at.Add(time.Hour)},
-		{Since: 9, Timeline: 1, Configuration: "c2", CheckedAt: at},
+		{Since: 9, Timeline: 1, Configuration: "c2", CheckedAt: at, Catalog: `{"roles":{}}`},
 	}
 	for _, want := range states {
 		if err := s.SaveState(t.Context(), want); err != nil {

@@ -10,10 +10,13 @@ import (
 
 // what tells the act: the verb, the resource and the values.
 func (s *sentence) what() {
-	s.act()
 	e := s.entry
 	old, errOld := values(e, e.OldValues)
 	now, errNew := values(e, e.NewValues)
+	if errNew == nil && s.structure(now) {
+		return
+	}
+	s.act()
 	switch {
 	case errOld != nil || errNew != nil:
 		s.add(" (the recorded values are not readable)")

@@ -121,6 +121,20 @@ func (c *resumeCmd) Run(ctx context.Context, e *env) error {
 	return w.Resume(ctx, o, e.stdout)
 }
 
+type acknowledgeCmd struct {
+	Stream   string `help:"Stream; every one with alarms if not given."`
+	Reason   string `help:"What was found out; becomes part of the entry."`
+	Operator string `help:"Who looked at it, such as an e-mail address; the user of the operating system if not given."`
+}
+
+func (c *acknowledgeCmd) Run(ctx context.Context, e *env) error {
+	w, err := e.witness()
+	if err != nil {
+		return err
+	}
+	return w.Acknowledge(ctx, pgwitness.AcknowledgeOptions{Stream: c.Stream, Reason: c.Reason, Operator: c.Operator}, e.stdout)
+}
+
 type healthCmd struct{}
 
 func (c *healthCmd) Run(ctx context.Context, e *env) error {
@@ -150,8 +164,11 @@ func (c *statusCmd) Run(ctx context.Context, e *env) error {
 		if !c.JSON {
 			s.WriteText(e.stdout)
 		}
-		if s.NeedsHuman {
+		switch {
+		case s.NeedsHuman:
 			code = exitNeedsHuman
+		case s.Alarms > 0 && code == exitOK:
+			code = exitAlarm
 		}
 	}
 	if err == nil && code != exitOK {

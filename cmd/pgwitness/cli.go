@@ -15,19 +15,20 @@ import (
 type cli struct {
 	Config string `short:"c" default:"pgwitness.yaml" env:"PGWITNESS_CONFIG" help:"Configuration file (${default})."`
 
-	Demo     demoCmd     `cmd:"" help:"Everything embedded: a shop under load, a tampering hand, and the proof."`
-	Check    checkCmd    `cmd:"" help:"Look whether both databases are ready. Changes nothing."`
-	Setup    setupCmd    `cmd:"" help:"Install publication, triggers and slot in PostgreSQL, the schema in ClickHouse. Idempotent."`
-	Teardown teardownCmd `cmd:"" help:"Take all of that out of PostgreSQL again. The trail stays."`
-	Run      runCmd      `cmd:"" help:"Run the sidecar."`
-	Resume   resumeCmd   `cmd:"" help:"Record what was not seen, after a slot was lost or a server set back, and let the stream go on."`
-	Status   statusCmd   `cmd:"" help:"Lag, head, coverage, slot."`
-	Trail    trailCmd    `cmd:"" help:"Who changed what, in sentences."`
-	State    stateCmd    `cmd:"" help:"What a row was at a moment."`
-	Verify   verifyCmd   `cmd:"" help:"Recompute the chain. Exit code 3: it does not hold; 4: it could not be checked."`
-	Health   healthCmd   `cmd:"" help:"Ask a running sidecar whether it is ready. For health checks."`
-	Settings configCmd   `cmd:"" name:"config" help:"Check a configuration file, or list every key."`
-	Engine   engineCmd   `cmd:"" help:"Run an embedded PostgreSQL or ClickHouse by itself."`
+	Demo        demoCmd        `cmd:"" help:"Everything embedded: a shop under load, a tampering hand, and the proof."`
+	Check       checkCmd       `cmd:"" help:"Look whether both databases are ready. Changes nothing."`
+	Setup       setupCmd       `cmd:"" help:"Install publication, triggers and slot in PostgreSQL, the schema in ClickHouse. Idempotent."`
+	Teardown    teardownCmd    `cmd:"" help:"Take all of that out of PostgreSQL again. The trail stays."`
+	Run         runCmd         `cmd:"" help:"Run the sidecar."`
+	Resume      resumeCmd      `cmd:"" help:"Record what was not seen, after a slot was lost or a server set back, and let the stream go on."`
+	Acknowledge acknowledgeCmd `cmd:"" help:"Record that somebody looked at the acts against the auditor."`
+	Status      statusCmd      `cmd:"" help:"Lag, head, coverage, slot."`
+	Trail       trailCmd       `cmd:"" help:"Who changed what, in sentences."`
+	State       stateCmd       `cmd:"" help:"What a row was at a moment."`
+	Verify      verifyCmd      `cmd:"" help:"Recompute the chain. Exit code 3: it does not hold; 4: it could not be checked."`
+	Health      healthCmd      `cmd:"" help:"Ask a running sidecar whether it is ready. For health checks."`
+	Settings    configCmd      `cmd:"" name:"config" help:"Check a configuration file, or list every key."`
+	Engine      engineCmd      `cmd:"" help:"Run an embedded PostgreSQL or ClickHouse by itself."`
 
 	Version versionFlag `help:"Print the version."`
 }

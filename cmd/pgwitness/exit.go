@@ -16,6 +16,7 @@ const (
 	exitNotChecked = 4 // the trail could not be checked
 	exitNeedsHuman = 5 // going on could lose or falsify history
 	exitFindings   = 6 // check found something that must be mended first
+	exitAlarm      = 7 // status: somebody acted against the auditor, and nobody acknowledged it
 )
 
 var errUsage = errors.New("command line")

@@ -19,6 +19,9 @@ SELECT n.oid IS NOT NULL                                                    AS s
                                 WHERE p.polrelid = secret.oid
                                   AND (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user) = ANY (p.polroles)),
                 false)                                                      AS may_read_secret,
+       pattern.oid IS NOT NULL AND remembered.oid IS NOT NULL              AS following,
+       coalesce(has_table_privilege(current_user, pattern.oid, 'SELECT')
+                AND has_table_privilege(current_user, remembered.oid, 'SELECT'), false) AS may_read_following,
        ARRAY(SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END
                FROM aclexplode(secret.relacl) AS a
               WHERE a.grantee <> secret.relowner AND a.grantee IS DISTINCT FROM s.oid
@@ -27,4 +30,6 @@ SELECT n.oid IS NOT NULL                                                    AS s
   LEFT JOIN pg_catalog.pg_namespace AS n         ON n.nspname = 'pgwitness'
   LEFT JOIN pg_catalog.pg_class     AS secret    ON secret.relnamespace = n.oid AND secret.relname = 'secret'
   LEFT JOIN pg_catalog.pg_class     AS installed ON installed.relnamespace = n.oid AND installed.relname = 'installed'
+  LEFT JOIN pg_catalog.pg_class     AS pattern    ON pattern.relnamespace = n.oid AND pattern.relname = 'pattern'
+  LEFT JOIN pg_catalog.pg_class     AS remembered ON remembered.relnamespace = n.oid AND remembered.relname = 'audited'
   LEFT JOIN pg_catalog.pg_roles     AS s         ON s.rolname = $1

@@ -31,6 +31,10 @@ SELECT current_setting('server_version_num')::int                  AS version_nu
           FROM pg_catalog.pg_proc
          WHERE proname = 'pg_logical_emit_message'
            AND pronamespace = 'pg_catalog'::regnamespace)          AS may_emit,
+       -- PostgreSQL wants a superuser; managed hosts let their administrator.
+       r.rolsuper OR EXISTS (SELECT FROM pg_catalog.pg_roles AS h
+                              WHERE h.rolname IN ('rds_superuser', 'cloudsqlsuperuser', 'alloydbsuperuser', 'azure_pg_admin', 'neon_superuser')
+                                AND pg_has_role(h.oid, 'MEMBER')) AS may_event_triggers,
        s.oid IS NOT NULL                                           AS sidecar_exists,
        coalesce(s.rolsuper, false)                                 AS sidecar_superuser,
        coalesce(s.rolreplication, false)                           AS sidecar_replication

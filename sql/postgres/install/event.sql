@@ -30,7 +30,8 @@ BEGIN
     END IF;
     -- What pgwitness says of itself excuses what is missing, so nobody else may say
     -- it: only who can read the keys, and could forge a stamp anyway.
-    IF action IN ('start', 'stop', 'heartbeat', 'gap', 'publication_changed', 'setup', 'guard_changed')
+    IF action IN ('start', 'stop', 'heartbeat', 'gap', 'publication_changed', 'setup', 'guard_changed',
+                  'table_followed', 'role_changed', 'audit_tampered', 'alarms_acknowledged')
        AND NOT EXISTS (SELECT FROM pg_class AS c
                         WHERE c.oid = 'pgwitness.secret'::regclass
                           AND (pg_has_role(session_user, c.relowner, 'USAGE') OR
