@@ -20,6 +20,7 @@ type tableLook struct {
 	Persistence string       `json:"p"`
 	Identity    string       `json:"i"`
 	Stamps      bool         `json:"w"` // both stamp triggers are sound
+	Guards      []string     `json:"u"` // that are enabled
 	Columns     []lookColumn `json:"c"`
 }
 
@@ -54,13 +55,14 @@ type tableDiff struct {
 	Logged   string   `json:"persistence,omitempty"`
 }
 
-func (a *alteration) diff() *tableDiff {
+// diff compares. The values of columns called as one of secret stay out.
+func (a *alteration) diff(secret map[string]bool) *tableDiff {
 	b, c := a.Before, a.After
 	d := &tableDiff{Table: []string{c.Schema, c.Name}}
 	if b.Schema != c.Schema || b.Name != c.Name {
 		d.RenamedFrom = []string{b.Schema, b.Name}
 	}
-	d.columns(b.Columns, c.Columns)
+	d.columns(b.Columns, c.Columns, secret)
 	if b.Identity != c.Identity {
 		d.Identity = identityName(c.Identity)
 	}
@@ -74,7 +76,7 @@ func (a *alteration) diff() *tableDiff {
 }
 
 // columns compares columns by their number, which they keep for life.
-func (d *tableDiff) columns(before, after []lookColumn) {
+func (d *tableDiff) columns(before, after []lookColumn, secret map[string]bool) {
 	known := make(map[int]lookColumn, len(before))
 	for _, c := range before {
 		known[c.Number] = c
@@ -84,7 +86,7 @@ func (d *tableDiff) columns(before, after []lookColumn) {
 		was, ok := known[c.Number]
 		delete(known, c.Number)
 		if !ok {
-			added = d.added(added, c)
+			added = d.added(added, c, secret[c.Name])
 			continue
 		}
 		if was.Name != c.Name {
@@ -107,7 +109,7 @@ func (d *tableDiff) columns(before, after []lookColumn) {
 
 // added appends the value that column c has in older rows, or notes that it is
 // not known. Of generated columns the entries do not tell.
-func (d *tableDiff) added(b []byte, c lookColumn) []byte {
+func (d *tableDiff) added(b []byte, c lookColumn, secret bool) []byte {
 	switch {
 	case c.Generated:
 		return b
@@ -116,6 +118,8 @@ func (d *tableDiff) added(b []byte, c lookColumn) []byte {
 		return b
 	case c.Missing == nil:
 		return append(appendKey(b, c.Name), "null"...)
+	case secret:
+		return append(appendKey(b, c.Name), secretJSON...)
 	}
 	return appendValue(appendKey(b, c.Name), formOf(c.TypeOID), audit.Value{Kind: audit.Literal, Data: []byte(*c.Missing)})
 }

@@ -122,12 +122,12 @@ func (e *Enricher) appendDDL(dst []audit.Entry, tx *audit.Tx, p *payload) []audi
 	d := p.DDL
 	statement := ""
 	if !e.rules.noStatements {
-		statement = redact(d.Statement, d.Tag)
+		statement = redact(d.Statement, d.Tag, e.rules.secretNames)
 	}
 	for _, item := range d.items() {
 		var n *audit.Entry
 		dst, n = e.begin(dst, ctx, tx)
-		details := item.details(d, statement)
+		details := item.details(d, statement, e.rules.secretNames)
 		details.Severity, details.Why = e.judge(&item, d)
 		n.Operation, n.Action = audit.T("ddl"), audit.T(ddlAction(details))
 		n.ResourceType, n.ResourceID = optional(databaseType(item.Type)), optional(item.Name)
@@ -139,13 +139,13 @@ func (e *Enricher) appendDDL(dst []audit.Entry, tx *audit.Tx, p *payload) []audi
 	return dst
 }
 
-func (i *ddlItem) details(d *ddl, statement string) *ddlDetails {
+func (i *ddlItem) details(d *ddl, statement string, secret map[string]bool) *ddlDetails {
 	t := &ddlDetails{
 		Command: i.Tag, Type: i.Type, Object: i.Name, Dropped: i.Dropped, Extension: i.Extension,
 		Statement: statement, Length: d.Length, Error: d.Error,
 	}
 	if i.altered != nil {
-		t.tableDiff = i.altered.diff()
+		t.tableDiff = i.altered.diff(secret)
 	}
 	if f := i.followed; f != nil {
 		t.Followed, t.NotFollowed = f.Done, f.Error

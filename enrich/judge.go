@@ -2,6 +2,7 @@ package enrich
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -67,8 +68,8 @@ func (e *Enricher) judge(i *ddlItem, d *ddl) (severity, why string) {
 		return Critical, fmt.Sprintf("%s has rights to the keys of the stamps", strings.Join(d.Readers, ", "))
 	case i.Schema == "pgwitness" || i.Name == "pgwitness" || strings.HasPrefix(i.Name, "pgwitness.") || strings.Contains(i.Name, " on pgwitness."):
 		return Critical, fmt.Sprintf("%s on the %s %s, which belongs to pgwitness", i.Tag, i.Type, i.Name)
-	case i.Type == "trigger" && strings.HasPrefix(i.Name, "pgwitness_stamp"):
-		return Critical, fmt.Sprintf("%s on the stamp trigger %s", i.Tag, i.Name)
+	case i.Type == "trigger" && (strings.HasPrefix(i.Name, "pgwitness_stamp") || strings.HasPrefix(i.Name, "pgwitness_guard_")):
+		return Critical, fmt.Sprintf("%s on the stamp trigger or guard %s", i.Tag, i.Name)
 	case subject == "publication "+e.rules.publication:
 		return Critical, fmt.Sprintf("%s on the publication of this stream", i.Tag)
 	case i.Audited && i.Dropped:
@@ -87,6 +88,8 @@ func (a *alteration) judge() (severity, why string) {
 	switch {
 	case b.Stamps && !c.Stamps:
 		return Critical, fmt.Sprintf("a stamp trigger of %s is disabled, altered or gone: nobody will be named for its changes", c.SQL)
+	case len(lost(b.Guards, c.Guards)) > 0:
+		return Critical, fmt.Sprintf("the guard %s of %s is disabled or gone: what it refuses is let through", strings.Join(lost(b.Guards, c.Guards), ", "), c.SQL)
 	case b.Persistence == "p" && c.Persistence != "p":
 		return Critical, fmt.Sprintf("%s is UNLOGGED: its changes are in no log", c.SQL)
 	case b.Identity != c.Identity && (b.Identity == "f" || c.Identity == "n"):
@@ -103,6 +106,11 @@ func unquoted(name string) string {
 		return strings.ReplaceAll(strings.TrimSuffix(inner, `"`), `""`, `"`)
 	}
 	return name
+}
+
+// lost lists the words of before that are not in after.
+func lost(before, after []string) []string {
+	return slices.DeleteFunc(slices.Clone(before), func(w string) bool { return slices.Contains(after, w) })
 }
 
 // identityName is a replica identity in words.

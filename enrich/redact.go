@@ -24,16 +24,17 @@ var secretLiteral = regexp.MustCompile(`(?i)pass|pwd|secret|token|credential|api
 // so does every literal that is a password or may hold one. tag is the command
 // that was run. Of the other statements of the same text (a client may send
 // several, or call a function that runs the command) no literal is kept at all.
+// names are those of secret columns.
 //
 // Where the text cannot be read with certainty, because it was cut or because a
 // backslash may or may not escape a quote, the rest is masked. A secret that
 // nothing marks as one stays: DEFAULT 'hunter2'.
-func redact(statement, tag string) string {
+func redact(statement, tag string, names map[string]bool) string {
 	verb, _, _ := strings.Cut(tag, " ")
 	if verb == "SELECT" { // SELECT INTO, and any call of a function, too
 		verb = ""
 	}
-	r := redactor{verb: verb}
+	r := redactor{verb: verb, names: names}
 	r.text(statement)
 	return strings.TrimSpace(r.String())
 }
@@ -41,17 +42,18 @@ func redact(statement, tag string) string {
 // redactor writes the tokens of a text that may be kept.
 type redactor struct {
 	strings.Builder
-	verb     string // of the command
-	depth    int    // of bodies within bodies
-	strict   bool   // no literal of this statement is kept
-	always   bool   // nor of any other
-	begun    bool   // the statement has a first word
-	name     string // the last word, in lower case
-	secretly bool   // a word since the last comma, bracket or semicolon names a secret
-	assigned bool   // = stands behind it
-	masked   bool   // the last token was a literal that was masked
-	literal  bool   // the last token was a literal
-	foreign  bool   // a body is in a language that is not SQL's
+	verb     string          // of the command
+	names    map[string]bool // of secret columns, too
+	depth    int             // of bodies within bodies
+	strict   bool            // no literal of this statement is kept
+	always   bool            // nor of any other
+	begun    bool            // the statement has a first word
+	name     string          // the last word, in lower case
+	secretly bool            // a word since the last comma, bracket or semicolon names a secret
+	assigned bool            // = stands behind it
+	masked   bool            // the last token was a literal that was masked
+	literal  bool            // the last token was a literal
+	foreign  bool            // a body is in a language that is not SQL's
 }
 
 // text redacts a whole text, statement by statement.
@@ -133,7 +135,12 @@ func (r *redactor) secret() bool {
 	if r.strict || r.always || r.literal {
 		return r.strict || r.always || r.masked
 	}
-	return secretName.MatchString(r.name) || r.secretly && (r.assigned || r.name == "default")
+	return r.isSecret(r.name) || r.secretly && (r.assigned || r.name == "default")
+}
+
+// isSecret reports whether what is called so is a secret.
+func (r *redactor) isSecret(name string) bool {
+	return secretName.MatchString(name) || r.names[unquoted(name)]
 }
 
 func (r *redactor) keep(text string, hide bool) {
@@ -155,7 +162,7 @@ func (r *redactor) body(s string) (done bool) {
 		r.keep("", true)
 		return false
 	}
-	inner := redactor{verb: r.verb, depth: r.depth + 1, always: r.strict || r.always}
+	inner := redactor{verb: r.verb, names: r.names, depth: r.depth + 1, always: r.strict || r.always}
 	inner.text(s[len(tag) : len(s)-len(tag)])
 	r.keep(tag+strings.TrimSpace(inner.String())+tag, false)
 	return false
@@ -167,7 +174,7 @@ func (r *redactor) identifier(s string) (n int, done bool) {
 	if n < 2 || s[n-1] != '"' {
 		return n, true
 	}
-	if r.assigned && secretName.MatchString(r.name) {
+	if r.assigned && r.isSecret(r.name) {
 		r.keep("", true)
 		return n, false
 	}
@@ -176,7 +183,7 @@ func (r *redactor) identifier(s string) (n int, done bool) {
 }
 
 func (r *redactor) word(w string) {
-	if r.assigned && secretName.MatchString(r.name) {
+	if r.assigned && r.isSecret(r.name) {
 		r.keep("", true)
 		return
 	}
@@ -187,7 +194,7 @@ func (r *redactor) word(w string) {
 	// SET secret TO 'x', and OPTIONS (ADD password 'x'), are named by the word before.
 	if !strings.EqualFold(w, "to") {
 		r.name = strings.ToLower(w)
-		r.secretly = r.secretly || secretName.MatchString(w)
+		r.secretly = r.secretly || r.isSecret(strings.ToLower(w))
 	}
 	r.literal, r.masked, r.assigned = false, false, false
 }

@@ -23,6 +23,7 @@ type rules struct {
 	places        Locator          // nil: none
 	publication   string
 	noStatements  bool
+	secretNames   map[string]bool // of secret columns of any table
 }
 
 type actorRule struct {
@@ -49,6 +50,7 @@ func compileRules(cfg Config) (*rules, error) {
 		places:        cfg.Places,
 		publication:   cfg.Publication,
 		noStatements:  cfg.NoStatements,
+		secretNames:   make(map[string]bool),
 	}
 	for _, user := range cfg.BelievedUsers {
 		r.believed = append(r.believed, glob(user))
@@ -58,6 +60,9 @@ func compileRules(cfg Config) (*rules, error) {
 	}
 	for _, t := range cfg.Tables {
 		r.tables[t.Schema+"."+t.Name] = t
+		for _, column := range t.Secret {
+			r.secretNames[column] = true
+		}
 	}
 	for _, w := range append(Actions(), cfg.Vocabulary...) {
 		r.vocabulary[w] = true

@@ -1,7 +1,8 @@
 -- What a table looks like, as far as its entries depend on that: schema s, name
--- n, both in SQL q, kind k, persistence p, replica identity i, whether both stamp triggers are
--- sound w, the partitioned tables above it a (nearest first), columns c: number
--- n, name c, type t (OID) and y (in words).
+-- n, both in SQL q, kind k, persistence p, replica identity i, whether both stamp
+-- triggers are sound w, the guards that fire ALWAYS u, the partitioned tables
+-- above it a (nearest first), columns c: number n, name c, type t (OID) and y (in
+-- words).
 --
 -- With defaults, a column also says what rows have in it that are older than it:
 -- v the value, in the text form of the log; d true when such rows were given
@@ -22,6 +23,8 @@ AS $pgwitness$
                         WHERE t.tgrelid = c.oid AND t.tgenabled = 'A' AND t.tgqual IS NULL AND t.tgnargs = 0 AND t.tgattr = ''::int2vector
                           AND t.tgfoid = to_regprocedure('pgwitness.stamp()')
                           AND (t.tgname, t.tgtype) IN (('pgwitness_stamp', 30), ('pgwitness_stamp_truncate', 34))),
+             'u', ARRAY(SELECT t.tgname FROM pg_trigger AS t
+                         WHERE t.tgrelid = c.oid AND t.tgenabled = 'A' AND NOT t.tgisinternal AND t.tgname LIKE 'pgwitness\_guard\_%' ORDER BY 1),
              'a', ARRAY(SELECT a.relid::oid::bigint FROM pg_partition_ancestors(c.oid) AS a(relid) WHERE a.relid <> c.oid),
              'c', coalesce((SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                                      'n', a.attnum, 'c', a.attname, 't', a.atttypid::bigint, 'y', format_type(a.atttypid, a.atttypmod),
