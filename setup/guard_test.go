@@ -293,7 +293,9 @@ func olderEvent(t *testing.T, d *database) {
 	d.stamped()
 	d.exec("DROP FUNCTION pgwitness.event",
 		"CREATE FUNCTION pgwitness.event(action text, resource_type text DEFAULT NULL) RETURNS void LANGUAGE sql AS 'SELECT'")
-	if got := d.failures(d.config()); len(got) != 1 || got[0] != "functions: pgwitness.event" {
+	cfg := d.config()
+	cfg.DDL = DDLOff
+	if got := d.failures(cfg); len(got) != 1 || got[0] != "functions: pgwitness.event" {
 		t.Errorf("check fails: %v", got)
 	}
 	d.setup(d.config())
@@ -353,7 +355,7 @@ func hostileGuard(t *testing.T, d *database) {
 		"CREATE FUNCTION evil.told_json(evil.colour) RETURNS json LANGUAGE plpgsql AS $$ BEGIN INSERT INTO evil.caught VALUES ('json'); RETURN '1'; END $$",
 		"CREATE CAST (evil.colour AS json) WITH FUNCTION evil.told_json(evil.colour) AS IMPLICIT")
 	cfg := d.guarded()
-	cfg.Guards[0].Show = []string{"colour", "amount"}
+	cfg.Guards[0].Show, cfg.DDL = []string{"colour", "amount"}, DDLOff
 	d.setup(cfg)
 	d.exec("INSERT INTO customers VALUES (1, '')")
 	trap := func(name, arguments, returns, value string) {

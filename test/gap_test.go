@@ -468,6 +468,7 @@ func TestGapsOnEveryVersion(t *testing.T) {
 			s.eventually("SELECT count() FROM audit_logs WHERE action = 'publication_changed' AND new_values LIKE '%taken out%'", "1")
 			s.must("setup")
 			s.eventually("SELECT count() FROM audit_logs WHERE action = 'publication_changed' AND new_values LIKE '%published from now on%'", "1")
+			s.must("acknowledge", "--reason", "an exercise")
 			s.stop()
 			pg.Exec("SELECT pg_drop_replication_slot('pgwitness_every')")
 			s.must("setup")
