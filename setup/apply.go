@@ -99,7 +99,8 @@ func (a *applier) lock(ctx context.Context) error {
 // has done meanwhile is left out, what nobody has seen yet is not done.
 func (a *applier) run(ctx context.Context, approved, needed *Plan) error {
 	for i, s := range approved.Steps {
-		if !needed.has(s) {
+		s, ok := needed.step(s)
+		if !ok {
 			continue
 		}
 		say := Progress{Step: i + 1, Steps: len(approved.Steps), Why: s.Why}
@@ -152,7 +153,7 @@ func (a *applier) attempt(ctx context.Context, s Step) error {
 		if _, err := tx.Exec(ctx, timeout); err != nil {
 			return err
 		}
-		for _, statement := range s.Statements {
+		for _, statement := range s.all() {
 			if _, err := tx.Exec(ctx, statement, pgx.QueryExecModeSimpleProtocol); err != nil {
 				return err
 			}

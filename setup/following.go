@@ -233,7 +233,7 @@ func (p *planner) announce() {
 	for i, s := range p.steps {
 		say := fmt.Sprintf("SELECT pgwitness.event('setup', 'pgwitness.setup', NULL, pg_catalog.jsonb_build_object('step', %s::text));", literal(s.Why))
 		if !s.Alone && !strings.Contains(s.Statements[0], "'setup'") { // planRecord says it already
-			p.steps[i].Statements = append([]string{say}, s.Statements...)
+			p.steps[i].Announcement = say
 		}
 	}
 }

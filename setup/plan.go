@@ -19,6 +19,8 @@ type Step struct {
 	Alone bool
 	// Table is the table that gets locked, in SQL; "" for none.
 	Table string
+	// Announcement is run before the statements; see planner.announce.
+	Announcement string
 	// Optional says that setup goes on without it where the server refuses.
 	Optional bool
 }
@@ -44,7 +46,7 @@ func (p *Plan) String() string {
 		if !s.Alone {
 			fmt.Fprintf(&b, "BEGIN;\nSET LOCAL lock_timeout = '%dms';\n", p.lockTimeout.Milliseconds())
 		}
-		for _, statement := range s.Statements {
+		for _, statement := range s.all() {
 			b.WriteString(strings.TrimSpace(statement) + "\n")
 		}
 		if !s.Alone {
@@ -54,14 +56,22 @@ func (p *Plan) String() string {
 	return b.String()
 }
 
-// has reports whether the plan contains a step with these statements.
-func (p *Plan) has(s Step) bool {
+// step is the step of the plan with these statements.
+func (p *Plan) step(s Step) (own Step, ok bool) {
 	for _, own := range p.Steps {
 		if strings.Join(own.Statements, "") == strings.Join(s.Statements, "") {
-			return true
+			return own, true
 		}
 	}
-	return false
+	return Step{}, false
+}
+
+// all lists what is run, in order.
+func (s Step) all() []string {
+	if s.Announcement == "" {
+		return s.Statements
+	}
+	return append([]string{s.Announcement}, s.Statements...)
 }
 
 // Prepare works out what is still needed to capture what the configuration

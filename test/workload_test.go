@@ -25,6 +25,7 @@ const workloadConfig = `streams:
   - name: workload
     postgres: {dsn: "${SHOP_DSN}"}
     watch_interval: 2s
+    ddl: "off" # the workload has an event trigger of its own
     tables: [{name: public.*}, {name: workload.history}]
 `
 
