@@ -105,7 +105,7 @@ func caseActsAgainstTheAuditor(t *testing.T, s *sidecar) {
 		{"ALTER TABLE orders REPLICA IDENTITY NOTHING", "db.table public.orders", "NOTHING"},
 		{"ALTER PUBLICATION pgwitness_ddl DROP TABLE orders; ALTER TABLE orders SET UNLOGGED", "db.table public.orders", "UNLOGGED"},
 		{"ALTER TABLE orders SET LOGGED; ALTER PUBLICATION pgwitness_ddl SET (publish = 'insert')", "db.publication pgwitness_ddl", "publication"},
-		{"CREATE OR REPLACE FUNCTION pgwitness.connection_facts() RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT NULL::text'", "db.function pgwitness.connection_facts()", "belongs to pgwitness"},
+		{"ALTER FUNCTION pgwitness.connection_facts() COST 7", "db.function pgwitness.connection_facts()", "belongs to pgwitness"},
 		{"GRANT SELECT ON pgwitness.secret TO " + snoop, "db.table ", snoop + " has rights to the keys"},
 		{"DROP TABLE doomed", "db.table public.doomed", "dropped"},
 		// No event trigger tells of these: the watcher compares the catalog.
