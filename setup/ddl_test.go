@@ -91,7 +91,7 @@ func ddlIsRecorded(t *testing.T, d *database) {
 	lines, all := d.messages()
 	said(t, lines, "D1 CREATE VIEW, view public.names", "D1 GRANT, table ", "D1 COMMENT, table public.orders", "D1 DROP VIEW, view public.names",
 		"D1 CREATE SCHEMA, schema replica")
-	if m := all[0]; m.Actor["actor_id"] != "dba" || m.User != "postgres" || !strings.Contains(m.DDL.Statement, "CREATE VIEW names AS SELECT name FROM customers") {
+	if m := all[0]; m.Actor["i"] != "dba" || m.User != "postgres" || !strings.Contains(m.DDL.Statement, "CREATE VIEW names AS SELECT name FROM customers") {
 		t.Errorf("the view is of %+v", m)
 	}
 	d.exec("CREATE VIEW long AS SELECT '" + strings.Repeat("x", 9000) + "'::text AS x")
@@ -276,7 +276,7 @@ func ddlUnderHostileSearchPath(t *testing.T, d *database) {
 		"CREATE TEMP TABLE pg_trigger (tgrelid oid)", "DROP TABLE public.mine")
 	lines, all := d.messages()
 	said(t, lines, "D1 CREATE TABLE, table public.mine [public.mine: replica identity, stamps, published]", "D1 ALTER TABLE, table public.mine", "D1 DROP TABLE, table public.mine")
-	if len(all) > 0 && (all[0].Actor["actor_id"] != "m" || all[0].User != "postgres") {
+	if len(all) > 0 && (all[0].Actor["i"] != "m" || all[0].User != "postgres") {
 		t.Errorf("the table is of %+v", all[0])
 	}
 	if got := d.value("SELECT string_agg(DISTINCT what, ', ') FROM evil.caught"); got != "" {
