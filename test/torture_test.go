@@ -30,8 +30,10 @@ const (
 )
 
 const (
-	// manyFaults is what ten minutes must bring.
+	// manyFaults is what a torture of manyAfter must bring: a slow machine takes
+	// longer for it.
 	manyFaults = 300
+	manyAfter  = 10 * time.Minute
 	// recoveryLimit is how long a stream may take to be up to date after the
 	// last fault of a round is mended.
 	recoveryLimit = 90 * time.Second
@@ -184,7 +186,7 @@ func (b *bench) torment(duration time.Duration) {
 	b.begun = time.Now()
 	planned := faults()
 	b.random.Shuffle(len(planned), func(i, j int) { planned[i], planned[j] = planned[j], planned[i] })
-	for time.Since(b.begun) < duration || len(planned) > 0 {
+	for time.Since(b.begun) < duration || len(planned) > 0 || duration >= manyAfter && b.faults() < manyFaults {
 		planned = b.round(planned)
 	}
 	stop()
@@ -228,6 +230,14 @@ func (b *bench) round(planned []fault) (rest []fault) {
 		b.t.FailNow()
 	}
 	return planned
+}
+
+// faults is how many there were.
+func (b *bench) faults() (n int) {
+	for _, times := range b.done {
+		n += times
+	}
+	return n
 }
 
 // pick takes n faults of different victims: planned ones first.
