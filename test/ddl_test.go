@@ -44,6 +44,7 @@ func TestDDL(t *testing.T) {
 		{"case14_roles", caseRoles},
 		{"case14_acts_against_the_auditor", caseActsAgainstTheAuditor},
 		{"case13_new_tables_are_followed", caseNewTables},
+		{"case13_fold_through_ddl", caseFoldThroughDDL},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			of := s.t
@@ -162,6 +163,18 @@ func caseNewTables(t *testing.T, s *sidecar) {
 		t.Errorf("%s edits of the publication that may hide changes, %s before: %s", after, before,
 			s.query("SELECT groupArray(new_values) FROM audit_logs WHERE action = 'publication_changed'"))
 	}
+}
+
+// What DDL did to rows that no entry tells of is in its own entry, so that the
+// fold goes on being the table.
+func caseFoldThroughDDL(t *testing.T, s *sidecar) {
+	s.pg.Exec("CREATE TABLE shaped (id int PRIMARY KEY, a text, b text)")
+	s.pg.Exec("INSERT INTO shaped VALUES (1, 'a1', 'b1'), (2, 'a2', 'b2')")
+	s.pg.Exec("ALTER TABLE shaped ADD c int DEFAULT 7, ADD d text, ADD e boolean DEFAULT true; INSERT INTO shaped VALUES (3, 'a3', 'b3', 8, 'd3', false)")
+	s.pg.Exec("ALTER TABLE shaped DROP a; UPDATE shaped SET b = 'B' WHERE id = 1")
+	s.pg.Exec("ALTER TABLE shaped RENAME b TO beta; UPDATE shaped SET c = 9, d = 'd2' WHERE id = 2; DELETE FROM shaped WHERE id = 3")
+	s.sync(time.Minute)
+	s.foldEqualsTables("shaped")
 }
 
 // Without event triggers the watcher follows new tables, late, and says so; what
