@@ -111,6 +111,7 @@ func Actions() []string {
 		"grant", "revoke", "role_change", "price_change", "erase",
 		"refused", "forged_context", "gap", "heartbeat", "start", "stop", "publication_changed", "setup", "guard_changed",
 		"ddl", "role_changed", "audit_tampered", "alarms_acknowledged", "table_followed",
+		"baseline", "baseline_started", "baseline_completed", "baseline_skipped",
 	}
 }
 

@@ -9,7 +9,8 @@
 // what was wrong.
 //
 // The result is a function of the transaction and the configuration alone, so
-// that a redelivery makes the same bytes. This package never does I/O, never
+// that a redelivery makes the same bytes. The one exception is the baseline,
+// rows that are older than the log: see Desk. This package never does I/O, never
 // reads a clock, never blocks and never drops a change.
 package enrich
 
@@ -27,6 +28,9 @@ type Enricher struct {
 	plans   map[uint32]*plan
 	stamps  stampCache
 	unknown *context // of changes that no stamp governs
+	own     *context // of what pgwitness itself says
+	desk    *Desk
+	manned  bool // somebody waits at the desk; for the transaction at hand
 
 	tx      txState
 	arena   arena
@@ -70,13 +74,18 @@ func New(stream string, cfg Config, key [32]byte) (*Enricher, error) {
 		rules:  r,
 		plans:  make(map[uint32]*plan),
 		stamps: newStampCache(),
+		desk:   new(Desk),
 	}
 	e.unknown = newContext(nil, r, rowClaims{})
+	e.own = ownContext(r)
 	return e, nil
 }
 
 // Stats returns the counts so far.
 func (e *Enricher) Stats() Stats { return e.stats }
+
+// Baseline is where chunks of existing rows are handed in.
+func (e *Enricher) Baseline() *Desk { return e.desk }
 
 // Append appends the entries of tx to dst and returns it. before is the
 // timestamp of the preceding entry of the chain, which a message outside of
@@ -89,6 +98,9 @@ func (e *Enricher) Append(dst []audit.Entry, tx *audit.Tx, before int64) []audit
 		clear(e.tx.rows)
 	}
 	e.countRows(tx)
+	if e.manned = e.desk.enter(); e.manned {
+		defer e.desk.leave(tx)
+	}
 	start := len(dst)
 	for i := range tx.Changes {
 		c := &tx.Changes[i]
@@ -97,6 +109,9 @@ func (e *Enricher) Append(dst []audit.Entry, tx *audit.Tx, before int64) []audit
 			continue
 		}
 		dst = e.appendRow(dst, tx, c)
+		if e.manned && e.desk.window != nil {
+			e.desk.window.take(tx.XID, c)
+		}
 	}
 	e.stats.Entries += uint64(len(dst) - start)
 	return dst

@@ -201,12 +201,14 @@ func opIndex(op audit.Op) int {
 // word is the Text of a constant, made once.
 type wordList struct {
 	plain, bulk, operation [4]audit.Text
+	baseline               audit.Text
 }
 
 var words = wordList{ // never modified
 	plain:     [4]audit.Text{audit.T("create"), audit.T("update"), audit.T("delete"), audit.T("truncate")},
 	bulk:      [4]audit.Text{audit.T("bulk_create"), audit.T("bulk_update"), audit.T("bulk_delete"), audit.T("truncate")},
 	operation: [4]audit.Text{audit.T("insert"), audit.T("update"), audit.T("delete"), audit.T("truncate")},
+	baseline:  audit.T("baseline"),
 }
 
 func plainAction(op audit.Op, bulk bool) audit.Text {

@@ -23,6 +23,7 @@ const (
 	kindEvent   = "E1"
 	kindRefused = "R1"
 	kindDDL     = "D1"
+	kindMark    = "B1" // of the baseline
 
 	macSize    = 16
 	headerSize = 2 + macSize
@@ -191,6 +192,11 @@ func (e *Enricher) appendMessage(dst []audit.Entry, tx *audit.Tx, c *audit.Chang
 		var p *payload
 		if p, err = e.ddlPayload(body, tx); err == nil {
 			return e.appendDDL(dst, tx, p)
+		}
+	case kind == kindMark:
+		var b *mark
+		if b, err = openMark(body, tx, m.Transactional); err == nil {
+			return e.appendMark(dst, tx, b)
 		}
 	default:
 		err = fmt.Errorf("a message of kind %q is not known to this version", kind)

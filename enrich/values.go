@@ -2,6 +2,7 @@ package enrich
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"github.com/pgwitness/pgwitness/audit"
@@ -64,10 +65,19 @@ func (e *Enricher) update(n *audit.Entry, p *plan, c *audit.Change, ns *notes) {
 			n.Changed = append(n.Changed, p.columns[i].name)
 		}
 	}
-	// Without a key only the whole row tells which one it was.
-	keep := func(i int) bool { return len(p.key) == 0 || p.columns[i].key || differs(c, i) }
+	// Without a key only the whole row tells which one it was. Under a new key it
+	// is told whole as well: what was read under the old one may be elsewhere, or
+	// not have been read yet.
+	whole := len(p.key) == 0 || p.rekeyed(c)
+	keep := func(i int) bool { return whole || p.columns[i].key || differs(c, i) }
 	n.OldValues = e.image(p, c.Old, keep)
 	n.NewValues = e.imageOver(p, c.New, c.Old, keep)
+}
+
+// rekeyed reports whether an update with a whole old row changed the key.
+func (p *plan) rekeyed(c *audit.Change) bool {
+	changed := func(i int) bool { return differs(c, i) }
+	return slices.ContainsFunc(p.key, changed) || slices.ContainsFunc(p.relation.Key, changed)
 }
 
 // differs reports whether an update with a whole old row changed column i. An
