@@ -11,10 +11,12 @@ GRANT INSERT ON pgwitness.audit_logs TO pgwitness_sink;
 GRANT INSERT ON pgwitness.genesis TO pgwitness_sink;
 GRANT INSERT ON pgwitness.slot_positions TO pgwitness_sink;
 GRANT INSERT ON pgwitness.stream_state TO pgwitness_sink;
-GRANT SELECT(stream, sequence, timestamp, commit_lsn, ordinal, seal) ON pgwitness.audit_logs TO pgwitness_sink;
+GRANT INSERT ON pgwitness.baselines TO pgwitness_sink;
+GRANT SELECT(stream, sequence, timestamp, operation, commit_lsn, ordinal, seal) ON pgwitness.audit_logs TO pgwitness_sink;
 GRANT SELECT ON pgwitness.genesis TO pgwitness_sink;
 GRANT SELECT ON pgwitness.slot_positions TO pgwitness_sink;
 GRANT SELECT ON pgwitness.stream_state TO pgwitness_sink;
+GRANT SELECT ON pgwitness.baselines TO pgwitness_sink;
 -- To find inserts of an earlier process that are still running. Without SHOW
 -- PROCESSES a user sees his own queries only.
 GRANT SELECT(query_id, user, query, elapsed) ON system.processes TO pgwitness_sink;

@@ -1,0 +1,59 @@
+-- The tables of publication $1 that hold rows of their own to publish, in the
+-- order in which they are read: small ones first.
+--
+--   version   of the membership: it changes when a table is taken out of the
+--             publication and put back, with what was hidden meanwhile
+--   columns   the published ones, as JSON; NULL before PostgreSQL 15: all
+--   key       JSON, one object per column of the key in its order: name, type,
+--             collation if it is not the column's own, and the operators by which
+--             the index orders. The index is that of the replica identity, or
+--             of the primary key; NULL when there is neither.
+SELECT c.oid::bigint                                                  AS id,
+       n.nspname                                                      AS schema,
+       c.relname                                                      AS name,
+       c.relkind = 'p'                                                AS partitioned,
+       c.relreplident                                                 AS identity,
+       greatest(c.reltuples, 0)::bigint                               AS estimate,
+       p.oid || '.' || coalesce(m.version, '')                        AS version,
+       to_jsonb(pt) ->> 'rowfilter'                                   AS filter,
+       to_jsonb(pt) ->> 'attnames'                                    AS columns,
+       k.key::text                                                    AS key
+  FROM pg_catalog.pg_publication AS p
+  JOIN pg_catalog.pg_publication_tables AS pt ON pt.pubname = p.pubname
+  JOIN pg_catalog.pg_namespace AS n ON n.nspname = pt.schemaname
+  JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = pt.tablename
+  LEFT JOIN LATERAL (              -- its own membership, or that of the partitioned table above it
+       SELECT pr.oid || '.' || pr.xmin AS version
+         FROM pg_catalog.pg_publication_rel AS pr
+        WHERE pr.prpubid = p.oid
+          AND (pr.prrelid = c.oid OR pr.prrelid IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(c.oid) AS a(relid)))
+        ORDER BY pr.prrelid = c.oid DESC, pr.oid
+        LIMIT 1) AS m ON true
+  LEFT JOIN LATERAL (
+       SELECT i.*
+         FROM pg_catalog.pg_index AS i
+        WHERE i.indrelid = c.oid AND i.indisvalid
+          AND (i.indisprimary OR c.relreplident = 'i' AND i.indisreplident)
+        ORDER BY c.relreplident = 'i' AND i.indisreplident DESC
+        LIMIT 1) AS i ON true
+  LEFT JOIN LATERAL (
+       SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+                'name',      a.attname,
+                'type',      pg_catalog.format_type(a.atttypid, -1),
+                'collation', CASE WHEN co.oid <> a.attcollation THEN pg_catalog.format('%I.%I', cn.nspname, co.collname) END,
+                'less',      pg_catalog.format('OPERATOR(%I.%s)', ln.nspname, lo.oprname),
+                'greater',   pg_catalog.format('OPERATOR(%I.%s)', gn.nspname, go.oprname))) ORDER BY u.place) AS key
+         FROM unnest(i.indkey::int2[], i.indclass::oid[], i.indcollation::oid[]) WITH ORDINALITY AS u (attnum, opclass, coll, place)
+         JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = u.attnum
+         JOIN pg_catalog.pg_opclass AS oc ON oc.oid = u.opclass
+         JOIN pg_catalog.pg_amop AS l ON l.amopfamily = oc.opcfamily AND l.amoplefttype = oc.opcintype AND l.amoprighttype = oc.opcintype AND l.amopstrategy = 1
+         JOIN pg_catalog.pg_operator AS lo ON lo.oid = l.amopopr
+         JOIN pg_catalog.pg_namespace AS ln ON ln.oid = lo.oprnamespace
+         JOIN pg_catalog.pg_amop AS g ON g.amopfamily = oc.opcfamily AND g.amoplefttype = oc.opcintype AND g.amoprighttype = oc.opcintype AND g.amopstrategy = 5
+         JOIN pg_catalog.pg_operator AS go ON go.oid = g.amopopr
+         JOIN pg_catalog.pg_namespace AS gn ON gn.oid = go.oprnamespace
+         LEFT JOIN pg_catalog.pg_collation AS co ON co.oid = u.coll
+         LEFT JOIN pg_catalog.pg_namespace AS cn ON cn.oid = co.collnamespace
+        WHERE u.place <= i.indnkeyatts) AS k ON true
+ WHERE p.pubname = $1
+ ORDER BY c.reltuples, n.nspname, c.relname
