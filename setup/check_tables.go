@@ -20,6 +20,7 @@ func (c *checker) checkTables() {
 		c.checkIdentity(t)
 		c.checkStamps(t)
 		c.checkColumns(t)
+		c.checkReadable(t)
 		if t.RowSecurity {
 			c.add(audit.Info, "row_level_security", t.subject(), "the trail holds all rows, also those that a policy hides from a role: the right to read the trail must be as narrow", "")
 		}
@@ -28,6 +29,21 @@ func (c *checker) checkTables() {
 		c.checkUnaudited(t)
 	}
 	c.checkNotCovered()
+}
+
+// checkReadable tells whether the sidecar can read the rows that are there.
+func (c *checker) checkReadable(t *table) {
+	const check = "baseline"
+	if !c.cfg.Baseline || !t.holdsRows() {
+		return
+	}
+	switch {
+	case !t.Readable || !t.Reachable:
+		c.add(audit.Warning, check, t.subject(), fmt.Sprintf("the role %s may not read the table: rows that were there before the stream are not in the trail", c.sidecar), setupVerb)
+	case t.Filtered:
+		c.add(audit.Warning, check, t.subject(), fmt.Sprintf("a row level security policy would hide rows from the role %s: rows that were there before the stream are not in the trail", c.sidecar),
+			"ALTER ROLE "+quoted(c.sidecar)+" BYPASSRLS;")
+	}
 }
 
 // checkNames reports configured names that mean no table.

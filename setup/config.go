@@ -53,6 +53,9 @@ type Config struct {
 	// which record DDL and follow new tables, where the server lets the role of
 	// DSN do so. Default: full.
 	DDL string `yaml:"ddl"`
+	// Baseline lets the role of the sidecar read the audited tables, so that rows
+	// that were there before get into the trail. Default: false.
+	Baseline bool `yaml:"baseline"`
 	// Failover makes a slot that PostgreSQL 17 and later copy to standbys.
 	// Default: false.
 	Failover bool `yaml:"failover"`

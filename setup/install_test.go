@@ -328,6 +328,17 @@ func leastPrivilege(t *testing.T, d *database) {
 	if _, err := conn.Exec(ctx, "SELECT FROM customers"); err == nil {
 		t.Error("the role of the sidecar may read tables")
 	}
+	cfg.Baseline = true
+	if f := d.find(cfg, "baseline")["public.customers"]; f.Severity != audit.Warning || f.Fix == "" {
+		t.Errorf("without the right to read: finding %+v", f)
+	}
+	d.setup(cfg)
+	if _, err := conn.Exec(ctx, "SELECT FROM customers"); err != nil {
+		t.Errorf("the role of the sidecar may not read for the baseline: %v", err)
+	}
+	if plan := d.prepare(cfg); !plan.Empty() {
+		t.Errorf("the second plan is not empty:\n%s", plan)
+	}
 	d.teardown(cfg)
 	d.exec("DROP ROLE witness") // nothing of it is left
 }

@@ -202,7 +202,7 @@ func (v *view) read(ctx context.Context, tx pgx.Tx) error {
 		return err
 	}
 	v.notCovered = *n
-	tables, err := many[table](ctx, tx, "check/tables.sql", v.cfg.Publication)
+	tables, err := many[table](ctx, tx, "check/tables.sql", v.cfg.Publication, v.sidecar)
 	if err != nil {
 		return err
 	}

@@ -140,12 +140,22 @@ func (p *planner) planTable(t *table) {
 	if t.named() && (!t.Member || t.RowFilter || t.ColumnList) {
 		need("publish", "published")
 	}
+	if p.cfg.Baseline && t.holdsRows() && t.audited() {
+		if !t.Reachable {
+			need("reach", "its schema reached by the sidecar")
+		}
+		if !t.Readable {
+			need("read", "read by the sidecar")
+		}
+	}
 	if len(files) == 0 {
 		return
 	}
 	p.add(fmt.Sprintf("Table %s: %s.", t.subject(), strings.Join(reasons, "; ")), t.sql(), files,
 		"{table}", t.sql(), "{literal}", literal(t.sql()), "{publication}", quoted(p.cfg.Publication),
-		"{identity}", identityName(code, t.IdentityIndex))
+		"{identity}", identityName(code, t.IdentityIndex),
+		"{schema}", quoted(t.Schema), "{schema_literal}", literal(t.Schema),
+		"{role}", quoted(p.sidecar), "{role_literal}", literal(p.sidecar))
 }
 
 // planSlot comes last: the slot must be younger than the publication. It is

@@ -26,6 +26,9 @@ type table struct {
 	TruncationStamps   bool     `db:"truncation_stamps"`
 	HasStamp           bool     `db:"has_stamp"`
 	HasTruncationStamp bool     `db:"has_truncation_stamp"`
+	Readable           bool     `db:"readable"`
+	Reachable          bool     `db:"reachable"`
+	Filtered           bool     `db:"filtered"`
 
 	matched  bool   // meant by the configuration itself
 	byParent bool   // a parent of this partition is

@@ -86,6 +86,7 @@ func (r remnants) plan() *Plan {
 	p.dropEventTriggers("The event triggers, before what they call.")
 	r.planPublication(p)
 	r.planTables(p)
+	r.planRights(p)
 	r.planSchema(p)
 	return &Plan{
 		Title:       fmt.Sprintf("pgwitness teardown of database %s", r.server.Database),
@@ -138,6 +139,23 @@ func (r remnants) planTables(p *planner) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(work)) {
 		p.addSQL(fmt.Sprintf("Table %s as it was before.", name), name, work[name]...)
+	}
+}
+
+// planRights takes the rights to read from the sidecar's role that it did not
+// have before.
+func (r remnants) planRights(p *planner) {
+	role := quoted(r.sidecar)
+	if !r.server.SidecarExists {
+		return // its rights went with it
+	}
+	for _, i := range r.records {
+		switch {
+		case i.Kind == "readable" && i.IsTable:
+			p.addSQL("The sidecar need not read this table any more.", i.Name, "REVOKE SELECT ON TABLE "+i.Name+" FROM "+role+";")
+		case i.Kind == "reachable":
+			p.addSQL("Nor what is in this schema.", "", "REVOKE USAGE ON SCHEMA "+quoted(i.Name)+" FROM "+role+";")
+		}
 	}
 }
 

@@ -1,5 +1,5 @@
 -- Every relation that could be audited, and what capture depends on in it. $1
--- is the publication. The schemas of the system and ours are left out.
+-- is the publication, $2 the role of the sidecar. The schemas of the system and ours are left out.
 SELECT c.oid                                                        AS oid,
        n.nspname::text                                              AS schema,
        c.relname::text                                              AS name,
@@ -35,9 +35,14 @@ SELECT c.oid                                                        AS oid,
        coalesce(stamp.sound, false)                                 AS stamps,
        coalesce(truncation.sound, false)                            AS truncation_stamps,
        stamp.oid IS NOT NULL                                        AS has_stamp,
-       truncation.oid IS NOT NULL                                   AS has_truncation_stamp
+       truncation.oid IS NOT NULL                                   AS has_truncation_stamp,
+       coalesce(has_table_privilege(sidecar.oid, c.oid, 'SELECT'), false) AS readable,  -- by the sidecar
+       coalesce(has_schema_privilege(sidecar.oid, n.oid, 'USAGE'), false) AS reachable, -- likewise
+       c.relrowsecurity AND NOT coalesce(sidecar.rolsuper OR sidecar.rolbypassrls
+            OR NOT c.relforcerowsecurity AND pg_has_role(sidecar.oid, c.relowner, 'USAGE'), false) AS filtered -- a policy would hide rows from it
   FROM pg_catalog.pg_class AS c
   JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+  LEFT JOIN pg_catalog.pg_roles AS sidecar ON sidecar.rolname = $2
   LEFT JOIN pg_catalog.pg_publication AS p ON p.pubname = $1
   LEFT JOIN pg_catalog.pg_publication_rel AS pr ON pr.prrelid = c.oid AND pr.prpubid = p.oid
   LEFT JOIN pg_catalog.pg_publication_tables AS pt
