@@ -104,7 +104,7 @@ func Total(cs []Coverage) Coverage {
 
 // Coverage counts the attributed changes per table, among those that f matches,
 // the table with the most unattributed changes first. Entries that are no
-// change of a table (events, heartbeats) do not count. The Limit of f does not
+// change of a table (events, heartbeats, the baseline) do not count. The Limit of f does not
 // apply.
 func (t *Trail) Coverage(ctx context.Context, f Filter) ([]Coverage, error) {
 	if err := f.Validate(); err != nil {
@@ -113,7 +113,7 @@ func (t *Trail) Coverage(ctx context.Context, f Filter) ([]Coverage, error) {
 	var stream, schema, table proto.ColStr
 	var changes, attributed proto.ColUInt64
 	c := f.conditions()
-	c.parts = append(c.parts, "table_name IS NOT NULL")
+	c.parts = append(c.parts, "operation IN ('insert', 'update', 'delete', 'truncate')")
 	text := `SELECT CAST(stream, 'String') AS s, ifNull(CAST(schema_name, 'Nullable(String)'), '') AS n, ` +
 		`ifNull(CAST(table_name, 'Nullable(String)'), '') AS t, ` +
 		`count() AS changes, countIf(` + isAttributed + `) AS attributed ` +

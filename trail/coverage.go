@@ -28,7 +28,7 @@ func (t *Trail) Sources(ctx context.Context, f Filter) ([]SourceCount, error) {
 	var source proto.ColStr
 	var changes proto.ColUInt64
 	c := f.conditions()
-	c.parts = append(c.parts, "table_name IS NOT NULL")
+	c.parts = append(c.parts, "table_name IS NOT NULL AND operation NOT IN ('baseline', 'event')")
 	text := `SELECT if(` + actorSource + ` = '', 'none', ` + actorSource + `) AS source, count() AS changes FROM audit_logs` +
 		c.where() + ` GROUP BY source ORDER BY changes DESC, source`
 	var out []SourceCount
@@ -58,7 +58,7 @@ func (t *Trail) Offenders(ctx context.Context, f Filter) ([]Offender, error) {
 	var table, user, application proto.ColStr
 	var changes proto.ColUInt64
 	c := f.conditions()
-	c.parts = append(c.parts, "table_name IS NOT NULL", "NOT ("+isAttributed+")")
+	c.parts = append(c.parts, "table_name IS NOT NULL AND operation NOT IN ('baseline', 'event')", "NOT ("+isAttributed+")")
 	text := `SELECT concat(ifNull(CAST(schema_name, 'Nullable(String)'), ''), '.', ifNull(CAST(table_name, 'Nullable(String)'), '')) AS t, ` +
 		`ifNull(CAST(db_user, 'Nullable(String)'), '') AS u, ` +
 		`replaceRegexpOne(ifNull(CAST(application_name, 'Nullable(String)'), ''), ' - [^ ]*:[0-9]+$', '') AS a, count() AS changes FROM audit_logs` +

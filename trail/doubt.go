@@ -36,8 +36,9 @@ func (f *Fold) hear(e *audit.Entry) error {
 	case e.Action.String() == "gap" && e.ResourceType.String() == "pgwitness.stream":
 		f.doubts = append(f.doubts, doubt{sequence: e.Sequence})
 		f.complete = false
-	case e.Action.String() == "baseline_completed" && e.ResourceType.String() == "pgwitness.baseline" && e.ResourceID.String() == f.schema+"."+f.table:
-		f.complete = true
+	case e.ResourceType.String() == baselineResource && e.SchemaName.String() == f.schema && e.TableName.String() == f.table:
+		// An application can write an event with these words, but not with a table.
+		return f.addBaselineNote(e)
 	}
 	return nil
 }

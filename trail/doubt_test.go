@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -15,7 +16,11 @@ import (
 
 // told is an entry that says something about a table, not about a row.
 func told(action, resourceType, resourceID string) audit.Entry {
-	return audit.Entry{Operation: audit.T("event"), Action: audit.T(action), ResourceType: audit.T(resourceType), ResourceID: audit.T(resourceID)}
+	e := audit.Entry{Operation: audit.T("event"), Action: audit.T(action), ResourceType: audit.T(resourceType), ResourceID: audit.T(resourceID)}
+	if schema, table, ok := strings.Cut(resourceID, "."); ok && resourceType == baselineResource {
+		e.SchemaName, e.TableName = audit.T(schema), audit.T(table)
+	}
+	return e
 }
 
 // of makes an entry of public.t in transaction tx.

@@ -100,7 +100,7 @@ func (f Filter) conditions() conditions {
 	c.text("has(changed, {column:String})", "column", f.Column)
 	c.text("reason_code = {reason:String}", "reason", f.Reason)
 	if f.NoReason {
-		c.parts = append(c.parts, "table_name IS NOT NULL AND ifNull(reason_code, '') = '' AND ifNull(reason_note, '') = ''")
+		c.parts = append(c.parts, "table_name IS NOT NULL AND operation NOT IN ('baseline', 'event') AND ifNull(reason_code, '') = '' AND ifNull(reason_note, '') = ''")
 	}
 	if !f.Since.IsZero() {
 		c.add("timestamp >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')", "since", f.Since.UnixMicro())

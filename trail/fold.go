@@ -25,6 +25,7 @@ type Fold struct {
 	names   []string       // columns, in the order in which they were first seen
 	columns map[string]int // name → index in names
 
+	era    int                 // baselines begun
 	rows   map[string]*foldRow // with a key: resource_id → rows of that key, oldest first
 	bag    map[string]*bagRow  // without one: all values → row
 	size   int
@@ -47,6 +48,7 @@ type foldRow struct {
 	next     *foldRow
 	round    int    // the comparison in which a live row met this one
 	sequence uint64 // of the last entry about it
+	era      int    // in which that was
 }
 
 // bagRow is a row of a fold without a key, and how often it is there.
@@ -178,7 +180,7 @@ func (f *Fold) addKeyed(e *audit.Entry, old, now Row) error {
 		}
 		if e.Operation.String() == "baseline" && f.rows[key] != nil {
 			row := f.take(e, key, false, now)
-			row.values, row.whole = f.merge(row.values, now), true
+			row.values, row.whole, row.era = f.merge(row.values, now), true, f.era
 			return nil
 		}
 		f.put(key, &foldRow{values: f.merge(nil, now), whole: true, sequence: e.Sequence})
@@ -192,7 +194,7 @@ func (f *Fold) addKeyed(e *audit.Entry, old, now Row) error {
 			return err
 		}
 		row := f.take(e, before, after != before, old)
-		row.values = f.merge(row.values, now)
+		row.values, row.era = f.merge(row.values, now), f.era
 		if after != before || f.rows[after] == nil {
 			f.put(after, row)
 		}
@@ -224,7 +226,7 @@ func (f *Fold) keyFrom(e *audit.Entry, first, second Row) (string, error) {
 
 // put adds a row behind the others of its key.
 func (f *Fold) put(key string, row *foldRow) {
-	row.next = nil
+	row.next, row.era = nil, f.era
 	f.size++
 	at := f.rows[key]
 	if at == nil {

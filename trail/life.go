@@ -44,9 +44,11 @@ func (l *life) apply(e *audit.Entry) (origin string, err error) {
 	}
 	l.learnKey(e, l.id, newer(old, now))
 	switch e.Operation.String() {
-	case "insert", "baseline":
+	case "insert":
 		*l = life{id: l.id, key: l.key, standing: Exists, whole: true, created: mark(e)}
 		l.set(now, mark(e))
+	case "baseline":
+		l.found(now, e)
 	case "update":
 		if before := old.key(l.key); before != "" && before != l.id {
 			return before, nil
@@ -65,6 +67,21 @@ func (l *life) apply(e *audit.Entry) (origin string, err error) {
 	}
 	l.schema, l.table, l.changed = e.SchemaName.String(), e.TableName.String(), mark(e)
 	return "", nil
+}
+
+// found takes the row as the baseline found it: it was there before, as far as
+// entries do not tell otherwise.
+func (l *life) found(now Row, e *audit.Entry) {
+	if l.standing != Exists {
+		*l = life{id: l.id, key: l.key, standing: Exists}
+	}
+	for _, f := range now {
+		if i := l.find(f.Name); i < 0 || l.columns[i].Value != f.Value {
+			l.set(Row{f}, nil)
+			l.columns[l.find(f.Name)].Told = mark(e)
+		}
+	}
+	l.whole = true
 }
 
 // in reports whether an entry is about the table that the row is in.
@@ -153,7 +170,15 @@ func (a *lookAhead) apply(e *audit.Entry) (done bool, err error) {
 	switch e.Operation.String() {
 	case "truncate":
 		return l.standing == Exists && l.in(e), nil
-	case "insert", "baseline":
+	case "baseline":
+		// It was there, and what no entry told otherwise since was as it is here.
+		if l.standing == Unheard {
+			l.standing, l.schema, l.table = Exists, e.SchemaName.String(), e.TableName.String()
+		}
+		a.tell(now, nil, mark(e))
+		l.whole = l.standing == Exists
+		return true, nil
+	case "insert":
 		if l.standing == Unheard {
 			l.standing, l.created = NotYet, mark(e)
 			l.schema, l.table = e.SchemaName.String(), e.TableName.String()

@@ -96,6 +96,9 @@ func (c StateColumn) since() string {
 	case c.Set != nil:
 		return "since " + c.Set.Time.Format(timeLayout) + "  #" + strconv.FormatUint(c.Set.Sequence, 10) + "  " + c.Set.Actor
 	case c.Told != nil:
+		if c.Told.Action == "baseline" {
+			return "since before the trail saw it; found in #" + strconv.FormatUint(c.Told.Sequence, 10)
+		}
 		return "since before the trail saw it; told by the old value in #" + strconv.FormatUint(c.Told.Sequence, 10)
 	case c.Value.Known():
 		return "since before the trail saw it"

@@ -28,6 +28,12 @@ func verbOf(action string) verb {
 		return verb{past: "deleted", after: " as part of a bulk delete"}
 	case "baseline":
 		return verb{past: "found"}
+	case "baseline_started":
+		return verb{past: "began to record the rows that were already in"}
+	case "baseline_completed":
+		return verb{past: "recorded all rows that were already in"}
+	case "baseline_skipped":
+		return verb{past: "did not record the rows that were already in"}
 	case "role_change":
 		return verb{past: "changed the role of"}
 	case "price_change":

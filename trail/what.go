@@ -102,6 +102,8 @@ func (s *sentence) object() string {
 		kind = table(e)
 	}
 	switch {
+	case kind == baselineResource:
+		return "table " + table(e)
 	case id == "" && e.TableName != nil:
 		return "a row without key of " + word(kind)
 	case kind == "":

@@ -1,0 +1,61 @@
+package trail
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/pgwitness/pgwitness/audit"
+)
+
+// baselineResource is the resource_type of the entries that frame the baseline
+// of a table: its rows, read once, among the changes that went on meanwhile.
+const baselineResource = "pgwitness.baseline"
+
+// addBaselineNote applies an entry that frames a baseline.
+//
+// From baseline_started on, every row of the table is told of: by its baseline
+// entry, or by the change that made it. So at baseline_completed the table is
+// known, whatever was known before: rows that no entry told of since are gone,
+// and that changes of unseen rows came before is no break.
+func (f *Fold) addBaselineNote(e *audit.Entry) error {
+	switch e.Action.String() {
+	case "baseline_started":
+		details, err := ParseRow(e.NewValues)
+		if err != nil {
+			return fmt.Errorf("apply entry %d: details of the baseline: %w", e.Sequence, err)
+		}
+		if f.era++; details.Get("rows_before").Text == "replaced" {
+			f.clear()
+		}
+	case "baseline_completed":
+		f.forget()
+		f.breaks.First = slices.DeleteFunc(f.breaks.First, func(b Break) bool { return b.Kind == Unseen })
+		f.breaks.Count -= f.breaks.Kinds[Unseen]
+		delete(f.breaks.Kinds, Unseen)
+		f.complete = true
+	}
+	return nil
+}
+
+// forget drops the rows that no entry told of since the baseline began.
+func (f *Fold) forget() {
+	for key, row := range f.rows {
+		var kept []*foldRow
+		for ; row != nil; row = row.next {
+			if row.era == f.era {
+				kept = append(kept, row)
+				continue
+			}
+			f.size--
+		}
+		if len(kept) == 0 {
+			delete(f.rows, key)
+			continue
+		}
+		for i, row := range kept[1:] {
+			kept[i].next = row
+		}
+		kept[len(kept)-1].next = nil
+		f.rows[key] = kept[0]
+	}
+}
