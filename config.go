@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pgwitness/pgwitness/baseline"
 	"github.com/pgwitness/pgwitness/cdc"
 	"github.com/pgwitness/pgwitness/enrich"
 	"github.com/pgwitness/pgwitness/geo"
@@ -91,6 +92,8 @@ type StreamConfig struct {
 	// HeartbeatInterval is how often an entry heartbeat proves that there was
 	// somebody to see changes. 0s: never. Default: 1m.
 	HeartbeatInterval *time.Duration `yaml:"heartbeat_interval"`
+	// Baseline says how the rows are read that are older than the stream.
+	Baseline baseline.Config `yaml:"baseline"`
 	// DDL is full (what was created, altered, granted or dropped, with the text
 	// of the statement), names (without the text) or off (no event triggers, and
 	// new tables are not followed until the next setup). Default: full.
@@ -172,6 +175,7 @@ func (c *Config) fillStreams() {
 			s.HeartbeatInterval = &minute
 		}
 		s.DDL = cmp.Or(s.DDL, setup.DDLFull)
+		s.Baseline.FillDefaults()
 		s.WatchInterval = cmp.Or(s.WatchInterval, time.Minute)
 		if s.BulkThreshold == 0 {
 			s.BulkThreshold = enrich.DefaultBulkThreshold
@@ -273,7 +277,8 @@ func (s StreamConfig) validate(at string, bad func(path, format string, args ...
 			bad(path, "a pattern can have none of resource, key, secret, actor_column, reason_column: list the table by name as well")
 		}
 	}
-	rooms := slices.Concat(unjoin(s.Postgres.Validate()), unjoin(s.Config.Validate()), unjoin(setup.ValidateGuards(s.Guards)), unjoin(s.Directory.Validate()), s.validateSecrets())
+	rooms := slices.Concat(unjoin(s.Postgres.Validate()), unjoin(s.Config.Validate()), unjoin(setup.ValidateGuards(s.Guards)), unjoin(s.Directory.Validate()), s.validateSecrets(),
+		unjoin(s.Baseline.Validate()))
 	for _, problem := range rooms {
 		key, message, _ := strings.Cut(problem.Error(), ": ")
 		bad(at+"."+key, "%s", message)

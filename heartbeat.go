@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/baseline"
 	"github.com/pgwitness/pgwitness/cdc"
 	"github.com/pgwitness/pgwitness/sink"
 )
@@ -32,6 +33,7 @@ const (
 type marks struct {
 	read    atomic.Uint64 // audit.LSN: end of the last transaction that was taken in
 	entries atomic.Uint64 // stored by now
+	stored  atomic.Uint64 // audit.LSN: commit position of the last of them
 }
 
 // took marks that the transactions of feed were taken in.
@@ -140,6 +142,7 @@ type watcher struct {
 	sink   *sink.Sink
 	reader *cdc.Reader
 	marks  *marks
+	rows   *baseline.Runner // nil: no baseline
 }
 
 // run watches until ctx ends (nil) or the connection does. What has begun when
@@ -191,8 +194,12 @@ func (w *watcher) measure(ctx context.Context) {
 // away the state is saved with a later look; until then a restart would record
 // an edit twice, and never lose it.
 func (w *watcher) look(ctx context.Context) error {
+	before := w.stream.state.Publication
 	if err := w.stream.checkPublication(ctx, w.tenure); err != nil {
 		return err
+	}
+	if w.rows != nil && w.stream.state.Publication != before {
+		w.rows.Wake() // a table may have been added
 	}
 	if err := w.stream.checkCatalog(ctx, w.tenure); err != nil {
 		return err

@@ -32,6 +32,11 @@ type metrics struct {
 	needsHuman   *prometheus.GaugeVec
 	standby      *prometheus.GaugeVec
 	heartbeatAt  *prometheus.GaugeVec
+
+	baselineRows    *prometheus.CounterVec
+	baselineRetries *prometheus.CounterVec
+	baselinePending *prometheus.GaugeVec
+
 	batchRows    *prometheus.HistogramVec
 	batchSeconds *prometheus.HistogramVec
 	delay        *prometheus.HistogramVec
@@ -75,6 +80,11 @@ func newMetrics() *metrics {
 		needsHuman:   gauge("needs_human", "1 when the stream stopped for good because going on could lose or falsify history."),
 		standby:      gauge("standby", "1 while another sidecar has the stream, and this one waits to take over."),
 		heartbeatAt:  gauge("last_heartbeat_timestamp_seconds", "When the last heartbeat was written into the log of the audited database."),
+
+		baselineRows:    counter("baseline_rows_total", "Entries made of rows that were there before the stream began."),
+		baselineRetries: counter("baseline_chunks_retried_total", "Chunks of existing rows that had to be read again."),
+		baselinePending: gauge("baseline_tables_pending", "Published tables whose existing rows are not all in the trail yet."),
+
 		batchRows:    histogram("batch_rows", "Entries per insert.", prometheus.ExponentialBuckets(1, 4, 9)),
 		batchSeconds: histogram("batch_seconds", "Seconds per insert.", prometheus.ExponentialBuckets(0.001, 2, 14)),
 		delay:        histogram("store_delay_seconds", "Seconds from the commit of the oldest entry of a batch until it was stored.", prometheus.ExponentialBuckets(0.01, 2, 16)),
@@ -86,7 +96,8 @@ func newMetrics() *metrics {
 		spoolFailures: counter("spool_failures_total", "Times the spool could not be written to: it or the disk is full. Nothing is acknowledged meanwhile."),
 	}
 	m.registry.MustRegister(m.up, m.restarts, m.entries, m.attributed, m.actorSources, m.bypassed, m.forged, m.ruleErrors, m.refused,
-		m.headSequence, m.lagBytes, m.lagSeconds, m.retained, m.gaps, m.tampered, m.needsHuman, m.standby, m.heartbeatAt, m.batchRows, m.batchSeconds, m.delay,
+		m.headSequence, m.lagBytes, m.lagSeconds, m.retained, m.gaps, m.tampered, m.needsHuman, m.standby, m.heartbeatAt,
+		m.baselineRows, m.baselineRetries, m.baselinePending, m.batchRows, m.batchSeconds, m.delay,
 		m.spooling, m.spoolBytes, m.spoolEntries, m.spoolAge, m.spoolFailures)
 	return m
 }

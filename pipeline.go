@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/baseline"
 	"github.com/pgwitness/pgwitness/enrich"
 	"github.com/pgwitness/pgwitness/sink"
 )
@@ -51,6 +52,7 @@ type pipeline struct {
 	gather  *gatherer
 	enrich  *enrich.Enricher
 	noticed func([]enrich.Notice) // hears of DDL that concerns the auditor
+	rows    *baseline.Runner      // of the rows that are older; nil for none
 	metrics *metrics
 	log     zerolog.Logger
 	marks   marks

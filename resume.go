@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/baseline"
 	"github.com/pgwitness/pgwitness/cdc"
 	"github.com/pgwitness/pgwitness/setup"
 	"github.com/pgwitness/pgwitness/sink"
@@ -23,6 +24,7 @@ import (
 type ResumeOptions struct {
 	Stream   string // empty: every stream that needs it
 	Accept   bool   // without it, only say what would be recorded
+	Baseline bool   // read all tables again behind the gap
 	FromNow  bool   // give up what the slot still holds, even if nothing is known to be wrong with it
 	Reason   string // becomes part of the entry
 	Operator string // default: the user who runs the program
@@ -227,6 +229,11 @@ func (r *resumption) mend(ctx context.Context, st standing, l *loss) error {
 	if err != nil {
 		return audit.WithHint(err, "the gap must be recorded in the audited database; is `pgwitness check` content?")
 	}
+	if r.o.Baseline {
+		if err := r.askBaselines(ctx); err != nil {
+			return err
+		}
+	}
 	state := st.state
 	state.Since, state.Timeline = st.head.Size, slot.Timeline
 	if l.cause == publicationMissing {
@@ -242,6 +249,26 @@ func (r *resumption) mend(ctx context.Context, st standing, l *loss) error {
 		return err
 	}
 	fmt.Fprintf(r.out, "%s: the gap from %s to %s is recorded; `pgwitness run` goes on behind it\n", r.cfg.Name, e.From, e.To)
+	return nil
+}
+
+// askBaselines asks for a new baseline of every table: what changed in the gap
+// is not known row by row.
+func (r *resumption) askBaselines(ctx context.Context) error {
+	states, err := r.sink.Baselines(ctx)
+	if err != nil {
+		return err
+	}
+	for relation, text := range states {
+		anew, err := baseline.Anew(text)
+		if err != nil {
+			return err
+		}
+		if err := r.sink.SaveBaseline(ctx, relation, anew); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(r.out, "%s: %d tables will be read again\n", r.cfg.Name, len(states))
 	return nil
 }
 

@@ -21,6 +21,7 @@ func setupConfig(s StreamConfig) setup.Config {
 		Failover:  s.Postgres.Failover,
 		Directory: s.Directory,
 		DDL:       s.DDL,
+		Baseline:  *s.Baseline.Enabled,
 	}
 	if c.DSN == "" {
 		c.DSN = s.Postgres.DSN

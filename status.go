@@ -37,6 +37,8 @@ type Status struct {
 	Missing    string              `json:"missing,omitempty"`       // which, when NeedsHuman
 	Hint       string              `json:"hint,omitempty"`          // what to do, when NeedsHuman
 	Problem    string              `json:"problem,omitempty"`       // what could not be asked
+
+	Baselines []TableBaseline `json:"baselines"` // of the published tables
 }
 
 // Status asks both databases how every stream stands. What cannot be asked is
@@ -142,6 +144,9 @@ func (st *Status) askStream(ctx context.Context, w *Witness, s StreamConfig) err
 		return err
 	}
 	p, err := t.readPublication(ctx, s.Postgres.Publication)
+	if err == nil {
+		st.Baselines, err = baselines(ctx, k, p)
+	}
 	if err == nil && missing == nil && p == nil && found.begun {
 		missing = publicationLoss(s)
 	}
@@ -172,6 +177,7 @@ func (st Status) WriteText(w io.Writer) {
 		fmt.Fprintf(w, "  ALARM       %d acts against the auditor, the newest %s: pgwitness trail --action audit_tampered\n", st.Alarms, age(st.Alarm, time.Now()))
 		fmt.Fprintf(w, "              mend it with `pgwitness setup`, then `pgwitness acknowledge --stream %s --reason \"…\"`\n", st.Stream)
 	}
+	writeBaselines(w, st.Baselines)
 	if st.Spool.Active {
 		fmt.Fprintf(w, "  spool       %d entries wait for ClickHouse, %s, the oldest of about %s\n",
 			st.Spool.Entries, size(uint64(st.Spool.Bytes)), age(time.UnixMicro(st.Spool.Oldest), time.Now()))

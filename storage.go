@@ -49,6 +49,10 @@ type storage struct {
 	failing  bool          // the spool could not be written to the last time
 	end      audit.Head    // behind the last entry that was kept
 	begun    chan struct{} // capacity 1: spooling has begun
+
+	knowing      sync.Mutex  // held while last is replaced
+	last         spool.Known // as it was remembered last
+	unrepeatable bool        // a redelivery would not make the same entries
 }
 
 const (
@@ -163,6 +167,7 @@ func (s *storage) inserted(b *batch, began time.Time) {
 	now := time.Now()
 	s.metrics.stored(s.stream, b, now.Sub(began), now)
 	s.marks.entries.Store(b.after.Size)
+	s.marks.stored.Store(uint64(b.after.Position.CommitLSN))
 	s.log.Debug().Int("rows", b.rows).Uint64("size", b.after.Size).Dur("took", now.Sub(began)).Msg("batch stored")
 }
 
@@ -206,10 +211,31 @@ func (s *storage) toSpool(write func() error) error {
 // remember keeps a copy of what the next start must know if it cannot ask
 // ClickHouse. Without it that start waits, so a failure is no reason to stop.
 func (s *storage) remember(head audit.Head, lsn audit.LSN) {
-	k := s.known
-	k.Head, k.Position = head, lsn
+	s.knowing.Lock()
+	defer s.knowing.Unlock()
+	s.last = s.known
+	s.last.Head, s.last.Position = head, lsn
+	s.rememberLast()
+}
+
+func (s *storage) rememberLast() {
+	k := s.last
+	if s.unrepeatable {
+		k.Configuration += " baseline" // no start has that one
+	}
 	if err := s.spool.Remember(k); err != nil {
 		s.log.Warn().Err(err).Msg("a start without clickhouse will have to wait for it")
+	}
+}
+
+// setUnrepeatable says whether entries are made that a redelivery would not
+// make again, those of the baseline: then a start has to know the very head
+// that was stored, and so waits for ClickHouse unless the spool tells.
+func (s *storage) setUnrepeatable(yes bool) {
+	s.knowing.Lock()
+	defer s.knowing.Unlock()
+	if s.unrepeatable = yes; yes && s.last.Position != 0 {
+		s.rememberLast()
 	}
 }
 

@@ -85,17 +85,19 @@ func (s *stream) run(ctx context.Context) error {
 		s.w.states.set(s.cfg.Name, true, "streaming")
 	}
 	s.log.Info().Uint64("size", p.gather.head.Size).Str("slot", s.cfg.Postgres.Slot).Msg("streaming")
-	w := &watcher{stream: s, tenure: t, sink: k, reader: reader, marks: &p.marks}
+	w := &watcher{stream: s, tenure: t, sink: k, reader: reader, marks: &p.marks, rows: p.rows}
 	return p.storage.leave(ctx, s.live(ctx, p, w))
 }
 
-// live runs the pipeline, and beside it the watcher. When ctx ends the watcher
+// live runs the pipeline, and beside it the watcher and the baseline. When ctx ends the watcher
 // says goodbye before the pipeline drains; when one of the two fails the other
 // ends as well.
 func (s *stream) live(ctx context.Context, p *pipeline, w *watcher) error {
 	reading, stopReading := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopReading()
 	watching, stopWatching := context.WithCancel(ctx)
+	waitBaseline := besides(watching, p.rows)
+	defer waitBaseline()
 	watched := make(chan error, 1)
 	go func() {
 		defer stopReading()
@@ -154,6 +156,7 @@ func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader, 
 	}
 	p.gather = newGatherer(p.enrich, chain.New(keys.Stream, 0), s.w.cfg.Batch, st.head)
 	p.gather.stored = st.state.Covering(st.head)
+	p.rows = s.newBaseline(p, keys.Stamp, st.head.Size)
 	return p, nil
 }
 

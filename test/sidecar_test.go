@@ -43,7 +43,8 @@ type sidecar struct {
 }
 
 // newSidecar writes a configuration for the given streams part, whose DSN is
-// filled in, and runs `pgwitness setup`.
+// filled in, and runs `pgwitness setup`. Where the test says nothing of the
+// baseline there is none, so that every entry is of a change that it made.
 func newSidecar(t testing.TB, pg *harness.PG, ch *harness.CH, streams string) *sidecar {
 	t.Helper()
 	s := &sidecar{t: t, pg: pg, ch: ch, binary: harness.Binary(t)}
@@ -51,6 +52,9 @@ func newSidecar(t testing.TB, pg *harness.PG, ch *harness.CH, streams string) *s
 	s.file = filepath.Join(dir, "pgwitness.yaml")
 	text := fmt.Sprintf("state_dir: %s\nlog: {level: debug}\nhttp: {listen: \"off\"}\nclickhouse:\n  dsn: %s\n  admin_dsn: %s\n  reader_dsn: %s\n  database: %s\n",
 		filepath.Join(dir, "state"), dsn(ch, "sink"), dsn(ch, engine.Admin), dsn(ch, "reader"), ch.Database)
+	if !strings.Contains(streams, "    baseline:") {
+		streams = strings.ReplaceAll(streams, "\n    postgres:", "\n    baseline: {enabled: false}\n    postgres:")
+	}
 	text += strings.ReplaceAll(streams, "${SHOP_DSN}", pg.DSN())
 	if err := os.WriteFile(s.file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)

@@ -106,6 +106,7 @@ type resumeCmd struct {
 	AcceptGap bool   `help:"Record the gap and go on behind it. Without it, only say what is missing."`
 	Reason    string `help:"Why changes are missing; becomes part of the entry."`
 	Operator  string `help:"Who accepts the gap, such as an e-mail address; the user of the operating system if not given."`
+	Baseline  bool   `help:"Read all rows of all tables again behind the gap."`
 	FromNow   bool   `help:"Give up what the slot still holds, for a log that cannot be decoded."`
 }
 
@@ -117,7 +118,7 @@ func (c *resumeCmd) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
-	o := pgwitness.ResumeOptions{Stream: c.Stream, Accept: c.AcceptGap, FromNow: c.FromNow, Reason: c.Reason, Operator: c.Operator}
+	o := pgwitness.ResumeOptions{Stream: c.Stream, Accept: c.AcceptGap, Baseline: c.Baseline, FromNow: c.FromNow, Reason: c.Reason, Operator: c.Operator}
 	return w.Resume(ctx, o, e.stdout)
 }
 
