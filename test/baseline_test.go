@@ -161,11 +161,11 @@ func (s *sidecar) laterTable(pg *harness.PG) {
 	if n := s.onceEach("later"); n != 100 {
 		s.t.Errorf("%d baseline entries of 100 rows", n)
 	}
-	s.tells(pg)
+	s.answersFromBaseline()
 }
 
-// tells asks for rows at a moment before their first change, and in sentences.
-func (s *sidecar) tells(pg *harness.PG) {
+// answersFromBaseline asks for rows at a moment before their first change, and in sentences.
+func (s *sidecar) answersFromBaseline() {
 	s.t.Helper()
 	began := s.query("SELECT toString(min(timestamp) + INTERVAL 1 MICROSECOND) FROM audit_logs WHERE action = 'start'")
 	s.prints(0, []string{"state", "later", "c70", "--at", began}, "existed at", "70", "found in #")
