@@ -252,8 +252,8 @@ func TestBaselineRate(t *testing.T) {
 	s.stop()
 }
 
-// A table that cannot be read in one piece is left out, and an entry says so; one
-// that may not be read waits, and status says why.
+// A table that cannot be read in one piece is left out, and an entry and status
+// say so.
 func TestBaselineThatCannotBe(t *testing.T) {
 	pg, ch := harness.Postgres(t), harness.ClickHouse(t)
 	pg.Exec("CREATE TABLE bag (v int); INSERT INTO bag SELECT generate_series(1, 50)")
