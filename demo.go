@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgwitness/pgwitness/baseline"
 	"github.com/pgwitness/pgwitness/demo"
 	"github.com/pgwitness/pgwitness/sink"
 	"github.com/pgwitness/pgwitness/store"
@@ -79,6 +81,9 @@ func RunDemo(ctx context.Context, o DemoOptions, log zerolog.Logger, out io.Writ
 
 // show is the demo once everything is up.
 func (d *demoRun) show(ctx context.Context) error {
+	if err := d.settle(ctx); err != nil {
+		return err
+	}
 	if err := d.traffic(ctx); err != nil {
 		return err
 	}
@@ -165,6 +170,27 @@ func (d *demoRun) install(ctx context.Context) error {
 	d.step("pgwitness setup: publication, triggers, slot; tables, users and grants in ClickHouse.")
 	return nil
 }
+
+// settleTimeout bounds the wait for the baseline of empty tables.
+const settleTimeout = 30 * time.Second
+
+// settle waits until the sidecar has looked for rows that are older than the
+// stream, so that none of those to come is read twice.
+func (d *demoRun) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	for {
+		list, err := d.witness.Status(ctx)
+		if err == nil && len(list) > 0 && len(list[0].Baselines) > 0 && !slices.ContainsFunc(list[0].Baselines, unsettled) {
+			return nil
+		}
+		if !sleep(ctx, 100*time.Millisecond) {
+			return errors.Join(fmt.Errorf("wait for the sidecar of the demo: %w", ctx.Err()), err)
+		}
+	}
+}
+
+func unsettled(b TableBaseline) bool { return b.Phase != baseline.Completed }
 
 // traffic runs the shop, showing how the trail keeps up.
 func (d *demoRun) traffic(ctx context.Context) error {

@@ -205,6 +205,7 @@ func (p *planner) planEventTriggers() {
 		p.add(fmt.Sprintf("Event trigger %s, which records DDL and has new tables followed.", name), "",
 			[]string{"install/event_trigger.sql"}, "{name}", name, "{event}", event)
 		p.steps[len(p.steps)-1].Optional = true
+		p.watched = len(p.steps)
 	}
 }
 
@@ -221,16 +222,22 @@ func (p *planner) dropEventTriggers(why string) {
 
 // announce makes every step say in the log that it is setup that acts, so that
 // the event triggers do not take it for somebody who works against the auditor.
-// It can be said only by who may read the keys.
+// It can be said only by who may read the keys: at a first setup, by the steps
+// behind the one that makes the event triggers, when all it takes is there.
 func (p *planner) announce() {
 	state, err := p.functionState("event")
 	if err != nil && p.err == nil {
 		p.err = err
 	}
+	first := 0
 	if state != "" || len(p.following.triggers) == 0 || p.keys != keysPresent {
-		return
+		first = len(p.steps)
+		if p.watched > 0 {
+			first = p.watched
+		}
 	}
-	for i, s := range p.steps {
+	for i := first; i < len(p.steps); i++ {
+		s := p.steps[i]
 		say := fmt.Sprintf("SELECT pgwitness.event('setup', 'pgwitness.setup', NULL, pg_catalog.jsonb_build_object('step', %s::text));", literal(s.Why))
 		if !s.Alone && !strings.Contains(s.Statements[0], "'setup'") { // planRecord says it already
 			p.steps[i].Announcement = say

@@ -8,8 +8,9 @@ import (
 // planner collects steps. The first error ends it.
 type planner struct {
 	*view
-	steps []Step
-	err   error
+	steps   []Step
+	watched int // the steps from here on come behind a new event trigger; 0: there is none
+	err     error
 }
 
 // add adds a step in one transaction, of files of sql/postgres.

@@ -82,6 +82,7 @@ func TestRefusedAttemptAndSecretsEndToEnd(t *testing.T) {
 		}
 	}
 	for query, want := range map[string]string{
+		"SELECT count() FROM audit_logs WHERE action = 'audit_tampered'":                                                  "0", // setup works for the auditor
 		"SELECT count() FROM audit_logs WHERE operation = 'refused'":                                                      "1",
 		"SELECT reason_note FROM audit_logs WHERE resource_type = 'refund' AND operation = 'insert'":                      "lamp arrived broken",
 		"SELECT new_values FROM audit_logs WHERE action = 'key_rotated'":                                                  `{"id":"k1","secret_hash":["secret"]}`,
