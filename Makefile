@@ -9,7 +9,7 @@ MAKEFLAGS   += --no-builtin-rules
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
 # Two packages at a time: each one that needs servers starts its own.
-TEST_FLAGS   ?= -race -p 2 -timeout 15m
+TEST_FLAGS   ?= -race -p 2 -timeout 25m
 FUZZTIME     ?= 10s
 PACKAGES     ?= ./...
 
