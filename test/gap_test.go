@@ -439,12 +439,13 @@ func TestLifeOfTheSidecarIsInTheTrail(t *testing.T) {
 func TestIdleStreamLetsTheSlotAdvance(t *testing.T) {
 	pg := harness.Postgres(t)
 	pg.Exec(ordersTable)
+	pg.Exec("CREATE TABLE noise (text text)")
 	s := newSidecar(t, pg, harness.ClickHouse(t), "streams:\n  - name: idle\n    postgres: {dsn: \"${SHOP_DSN}\", idle_interval: 300ms, status_interval: 300ms}\n"+
 		"    tables: [{name: public.orders}]\n    heartbeat_interval: 0s\n")
 	s.start()
 	s.sync(time.Minute)
 	entries := s.query("SELECT count() FROM audit_logs")
-	pg.Exec("CREATE TABLE noise AS SELECT repeat('x', 1000) FROM generate_series(1, 5000)")
+	pg.Exec("INSERT INTO noise SELECT repeat('x', 1000) FROM generate_series(1, 5000)")
 	end := pg.Value("SELECT pg_current_wal_lsn()")
 	for deadline := time.Now().Add(time.Minute); pg.Value("SELECT confirmed_flush_lsn >= $1::pg_lsn FROM pg_replication_slots WHERE slot_name = 'pgwitness_idle'", end) != "t"; wait(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
