@@ -104,21 +104,27 @@ type continuityCount struct {
 }
 
 func (s *continuityCount) words() string {
-	words := fmt.Sprintf("row continuity of %d tables", s.tables)
-	for _, n := range []struct {
-		count uint64
-		what  string
-	}{
-		{s.explained, "explained by declared gaps and redefinitions"},
-		{s.older, "changes of rows from before the trail"},
-		{s.partial, "changes without an old row in the log (replica identity)"},
-		{s.ambiguous, "changes of one of several rows without a key"},
-	} {
-		if n.count > 0 {
-			words += fmt.Sprintf(", %d %s", n.count, n.what)
+	return counted(fmt.Sprintf("row continuity of %d tables", s.tables),
+		clause{s.explained, "explained by declared gaps and redefinitions"},
+		clause{s.older, "changes of rows from before the trail"},
+		clause{s.partial, "changes without an old row in the log (replica identity)"},
+		clause{s.ambiguous, "changes of one of several rows without a key"})
+}
+
+// clause is a number and what it counts.
+type clause struct {
+	count uint64
+	what  string
+}
+
+// counted adds to a sentence the clauses that count something.
+func counted(sentence string, clauses ...clause) string {
+	for _, c := range clauses {
+		if c.count > 0 {
+			sentence += fmt.Sprintf(", %d %s", c.count, c.what)
 		}
 	}
-	return words
+	return sentence
 }
 
 // follow folds one table and reports its breaks.

@@ -292,18 +292,8 @@ func (s *reconcileCount) add(o trail.Reconciliation) {
 }
 
 func (s *reconcileCount) words() string {
-	parts := []string{fmt.Sprintf("reconciled %d tables: of %d rows %d are the same", s.tables, s.rows, s.same)}
-	for _, n := range []struct {
-		count int
-		what  string
-	}{
-		{s.older, "unknown before the stream began"},
-		{s.unknown, "with columns that no entry tells"},
-		{s.explained, "that a declared gap explains"},
-	} {
-		if n.count > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n.count, n.what))
-		}
-	}
-	return strings.Join(parts, ", ")
+	return counted(fmt.Sprintf("reconciled %d tables: of %d rows %d are the same", s.tables, s.rows, s.same),
+		clause{uint64(s.older), "unknown before the stream began"},
+		clause{uint64(s.unknown), "with columns that no entry tells"},
+		clause{uint64(s.explained), "that a declared gap explains"})
 }

@@ -3,9 +3,6 @@ package pgwitness
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -25,9 +22,8 @@ const wrapDistance = 1 << 36
 // one may be. The two then touch different rows, because the first still holds
 // its locks, so that a fold without it is the table without it.
 type sight struct {
-	before  audit.LSN // the log ended behind it when the snapshot was taken
-	max     uint32    // lower half of the first transaction that had not begun
-	running []uint32  // lower halves of those that had not ended; sorted
+	before   audit.LSN // the log ended behind it when the snapshot was taken
+	snapshot audit.Snapshot
 }
 
 // look takes the sight of tx. before was read ahead of its snapshot.
@@ -40,41 +36,17 @@ func look(ctx context.Context, tx pgx.Tx, before audit.LSN) (sight, error) {
 	if err := tx.QueryRow(ctx, text).Scan(&snapshot); err != nil {
 		return sight{}, fmt.Errorf("read snapshot: %w", err)
 	}
-	return parseSight(snapshot, before)
-}
-
-// parseSight reads the text form of a snapshot: 100:104:100,102.
-func parseSight(text string, before audit.LSN) (sight, error) {
-	s := sight{before: before}
-	_, rest, _ := strings.Cut(text, ":")
-	last, running, ok := strings.Cut(rest, ":")
-	xmax, err := strconv.ParseUint(last, 10, 64)
-	if !ok || err != nil {
-		return s, fmt.Errorf("read snapshot %q: not of the form xmin:xmax:running", text)
-	}
-	s.max = uint32(xmax)
-	for digits := range strings.SplitSeq(running, ",") {
-		if digits == "" {
-			continue
-		}
-		xid, err := strconv.ParseUint(digits, 10, 64)
-		if err != nil {
-			return s, fmt.Errorf("read snapshot %q: %w", text, err)
-		}
-		s.running = append(s.running, uint32(xid))
-	}
-	slices.Sort(s.running)
-	return s, nil
+	seen, err := audit.ParseSnapshot(snapshot)
+	return sight{before, seen}, err
 }
 
 // sees reports whether the snapshot has what the transaction of e did.
 func (s *sight) sees(e *audit.Entry) bool {
-	if e.CommitLSN >= s.before && int32(e.XID-s.max) >= 0 {
-		return false
+	if e.CommitLSN < s.before {
+		old := e.CommitLSN+wrapDistance < s.before
+		if old || int32(e.XID-uint32(s.snapshot.Max)) >= 0 {
+			return true // its number is not near those of the snapshot
+		}
 	}
-	if e.CommitLSN+wrapDistance < s.before {
-		return true
-	}
-	_, running := slices.BinarySearch(s.running, e.XID)
-	return !running
+	return s.snapshot.Sees(e.XID)
 }

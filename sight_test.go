@@ -28,16 +28,17 @@ func TestSight(t *testing.T) {
 		{"began later, over the end of a round", "4294967290:4294967290:", 3, before + 10, false},
 		{"nothing runs", "5:5:", 4, before + 10, true},
 	} {
-		s, err := parseSight(c.snapshot, before)
+		snapshot, err := audit.ParseSnapshot(c.snapshot)
 		if err != nil {
 			t.Fatal(err)
 		}
+		s := sight{before, snapshot}
 		if got := s.sees(&audit.Entry{XID: c.xid, CommitLSN: c.commit}); got != c.want {
 			t.Errorf("%s: sees is %v", c.name, got)
 		}
 	}
 	for _, bad := range []string{"", "1", "1:2", "1:x:", "1:2:x"} {
-		if _, err := parseSight(bad, 0); err == nil {
+		if _, err := audit.ParseSnapshot(bad); err == nil {
 			t.Errorf("%q was taken for a snapshot", bad)
 		}
 	}

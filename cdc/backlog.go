@@ -67,7 +67,8 @@ type backlog struct {
 	given    time.Time // when the last one was asked for
 }
 
-// openCursor makes a backlog of a connection that was dialled and inspected.
+// openCursor makes the cursor of a backlog, in the session of a connection that
+// was dialled and inspected, and puts it at from.
 func openCursor(ctx context.Context, conn *pgconn.PgConn, cfg Config, from audit.LSN) (cursor string, err error) {
 	if _, err := askOne(ctx, conn, backlogSQL, ""); err != nil {
 		return "", fmt.Errorf("set up session for backlog: %w", err)
@@ -104,7 +105,7 @@ func (b *backlog) next(ctx context.Context, deadline time.Time) (frame, error) {
 		return frame{}, err
 	}
 	if !b.running {
-		if f, begun, err := b.between(ctx, deadline); !begun {
+		if f, begun, err := b.begin(ctx, deadline); !begun {
 			return f, err
 		}
 	}
@@ -179,9 +180,9 @@ func (b *backlog) row(body []byte) (f frame, ok bool, err error) {
 	return frame{lsn: audit.LSN(binary.BigEndian.Uint64(row[6:])), message: row[18:], more: b.wire.more()}, true, nil
 }
 
-// between is what happens where no window is under way: the caller learns how
-// far the cursor has come, the lane ends, or the next window begins.
-func (b *backlog) between(ctx context.Context, deadline time.Time) (f frame, begun bool, err error) {
+// begin is what happens where no window is under way: the caller learns how far
+// the cursor has come, the lane ends, or the next window begins.
+func (b *backlog) begin(ctx context.Context, deadline time.Time) (f frame, begun bool, err error) {
 	slot, err := b.slot(ctx)
 	if err != nil || ctx.Err() != nil {
 		return frame{}, false, err

@@ -83,7 +83,7 @@ func (s *Shop) Run(ctx context.Context) error {
 		return err
 	}
 	defer t.close()
-	if err := t.book.recall(ctx, t.panel); err != nil {
+	if err := t.recall(ctx); err != nil {
 		return err
 	}
 	begun := time.Now()

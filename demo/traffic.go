@@ -238,6 +238,20 @@ func (t *traffic) outlast(open context.Context, err error) error {
 	return nil
 }
 
+// recall reads the shop into the book, however often the connection is lost.
+func (t *traffic) recall(ctx context.Context) error {
+	t.answered.Store(time.Now().UnixNano())
+	for {
+		err := t.book.recall(ctx, t.panel)
+		if !errors.Is(err, errLost) {
+			return err
+		}
+		if err := t.outlast(ctx, err); err != nil || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
 // pace hands out moments at an even rate.
 type pace struct {
 	begun time.Time

@@ -53,10 +53,10 @@ func openMark(body []byte, tx *audit.Tx, transactional bool) (*mark, error) {
 	}
 	switch m.Mark {
 	case markNote:
-		if !transactional || uint32(m.XID) != tx.XID {
-			return nil, fmt.Errorf("%w: written for transaction %d, found in %d", errForged, uint32(m.XID), tx.XID)
+		if !transactional {
+			return nil, fmt.Errorf("%w: a note outside of its transaction", errForged)
 		}
-		return m, nil
+		return m, boundTo(m.XID, tx.XID)
 	case markLow, markHigh:
 		if n, err := hex.Decode(m.chunk[:], []byte(m.ID)); err != nil || n != len(m.chunk) {
 			return nil, fmt.Errorf("decode mark: %q is no chunk", m.ID)

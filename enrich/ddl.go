@@ -3,7 +3,7 @@ package enrich
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"strings"
 
 	"github.com/pgwitness/pgwitness/audit"
@@ -44,20 +44,11 @@ type following struct {
 
 // ddlPayload decodes a message of the event triggers.
 func (e *Enricher) ddlPayload(body []byte, tx *audit.Tx) (*payload, error) {
-	var p payload
-	if err := json.Unmarshal(body, &p); err != nil {
-		return nil, fmt.Errorf("decode DDL: %w", err)
+	p, err := e.payload("DDL", body, tx.XID, true)
+	if err == nil && p.DDL == nil {
+		err = errors.New("decode DDL: there is none in the message")
 	}
-	if uint32(p.XID) != tx.XID {
-		return nil, fmt.Errorf("%w: written for transaction %d, found in %d", errForged, uint32(p.XID), tx.XID)
-	}
-	if err := e.ofThisDatabase(&p); err != nil {
-		return nil, err
-	}
-	if p.DDL == nil {
-		return nil, fmt.Errorf("decode DDL: there is none in the message")
-	}
-	return &p, nil
+	return p, err
 }
 
 // ddlItem becomes one entry: an object of the command, or a table that changed

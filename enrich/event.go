@@ -4,7 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"strconv"
 
 	"github.com/pgwitness/pgwitness/audit"
@@ -35,20 +35,11 @@ type event struct {
 // eventPayload decodes the payload of an event. One inside a transaction is
 // bound to it; one outside is bound by its MAC alone.
 func (e *Enricher) eventPayload(body []byte, tx *audit.Tx, transactional bool) (*payload, error) {
-	var p payload
-	if err := json.Unmarshal(body, &p); err != nil {
-		return nil, fmt.Errorf("decode event: %w", err)
+	p, err := e.payload("event", body, tx.XID, transactional)
+	if err == nil && p.Event == nil {
+		err = errors.New("decode event: there is none in the message")
 	}
-	if transactional && uint32(p.XID) != tx.XID {
-		return nil, fmt.Errorf("%w: written for transaction %d, found in %d", errForged, uint32(p.XID), tx.XID)
-	}
-	if err := e.ofThisDatabase(&p); err != nil {
-		return nil, err
-	}
-	if p.Event == nil {
-		return nil, fmt.Errorf("decode event: there is none in the message")
-	}
-	return &p, nil
+	return p, err
 }
 
 // appendEvent makes the entry of something that is not a change of a row.

@@ -106,28 +106,45 @@ func newStampCache() stampCache { return stampCache{contexts: make(map[string]*c
 func (e *Enricher) stamp(body []byte, xid uint32) (*context, error) {
 	id, rest, ok := cutXID(body)
 	if ok {
-		if uint32(id) != xid {
-			return nil, fmt.Errorf("%w: written for transaction %d, found in %d", errForged, uint32(id), xid)
+		if err := boundTo(id, xid); err != nil {
+			return nil, err
 		}
 		if c := e.stamps.contexts[string(rest)]; c != nil {
 			return c, nil
 		}
 	}
-	var p payload
-	if err := json.Unmarshal(body, &p); err != nil {
-		return nil, fmt.Errorf("decode stamp: %w", err)
-	}
-	if uint32(p.XID) != xid {
-		return nil, fmt.Errorf("%w: written for transaction %d, found in %d", errForged, uint32(p.XID), xid)
-	}
-	if err := e.ofThisDatabase(&p); err != nil {
+	p, err := e.payload("stamp", body, xid, true)
+	if err != nil {
 		return nil, err
 	}
-	c := newContext(&p, e.rules, rowClaims{})
+	c := newContext(p, e.rules, rowClaims{})
 	if ok {
 		e.remember(rest, c)
 	}
 	return c, nil
+}
+
+// payload decodes what a message says, and refuses what was written in another
+// database or, unless its MAC is all that binds it, in another transaction.
+func (e *Enricher) payload(what string, body []byte, xid uint32, bound bool) (*payload, error) {
+	p := new(payload)
+	if err := json.Unmarshal(body, p); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", what, err)
+	}
+	if bound {
+		if err := boundTo(p.XID, xid); err != nil {
+			return nil, err
+		}
+	}
+	return p, e.ofThisDatabase(p)
+}
+
+// boundTo refuses a message that says another transaction than the one it is in.
+func boundTo(said uint64, xid uint32) error {
+	if uint32(said) != xid {
+		return fmt.Errorf("%w: written for transaction %d, found in %d", errForged, uint32(said), xid)
+	}
+	return nil
 }
 
 // ofThisDatabase refuses what was written in another database, of which this

@@ -20,15 +20,11 @@ func Check(ctx context.Context, cfg Config) ([]audit.Finding, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	conn, err := connect(ctx, cfg.DSN)
+	conn, v, err := survey(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close(ctx)
-	v, err := look(ctx, conn, cfg)
-	if err != nil {
-		return nil, err
-	}
 	if err := v.tryGuards(ctx, conn); err != nil {
 		return nil, err
 	}

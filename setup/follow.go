@@ -19,15 +19,11 @@ type Newcomer struct {
 // only some of what setup installs is there, are left to setup. While a setup is
 // at work there is nothing to do.
 func Follow(ctx context.Context, cfg Config) ([]Newcomer, error) {
-	conn, err := connect(ctx, cfg.DSN)
+	conn, v, err := survey(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close(ctx)
-	v, err := look(ctx, conn, cfg)
-	if err != nil {
-		return nil, err
-	}
 	var fresh []*table
 	for _, t := range v.audited() {
 		if !t.HasStamp && !t.HasTruncationStamp && !t.Member {

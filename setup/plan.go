@@ -81,15 +81,11 @@ func Prepare(ctx context.Context, cfg Config) (*Plan, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	conn, err := connect(ctx, cfg.DSN)
+	conn, v, err := survey(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close(ctx)
-	v, err := look(ctx, conn, cfg)
-	if err != nil {
-		return nil, err
-	}
 	if err := v.tryGuards(ctx, conn); err != nil {
 		return nil, err
 	}

@@ -48,6 +48,21 @@ func connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 	return conn, nil
 }
 
+// survey connects and looks at everything that setup and check decide by. The
+// connection is the caller's.
+func survey(ctx context.Context, cfg Config) (*pgx.Conn, *view, error) {
+	conn, err := connect(ctx, cfg.DSN)
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := look(ctx, conn, cfg)
+	if err != nil {
+		conn.Close(ctx)
+		return nil, nil, err
+	}
+	return conn, v, nil
+}
+
 // settings that the statements of this package rely on, whatever the role or
 // the database sets. Scope is SET LOCAL or SET.
 func settings(scope string) string {

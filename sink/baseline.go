@@ -24,13 +24,7 @@ func (s *Sink) SaveBaseline(ctx context.Context, relation uint32, state string) 
 		{Name: "relation", Data: proto.ColUInt32{relation}},
 		{Name: "state", Data: &text},
 	}
-	err := s.asides.do(ctx, func(client *ch.Client) error {
-		return store.Do(ctx, client, ch.Query{
-			Body: input.Into("baselines"), Input: input,
-			Settings: []ch.Setting{{Key: "async_insert", Value: "0", Important: true}},
-		})
-	})
-	if err != nil {
+	if err := s.note(ctx, "baselines", input); err != nil {
 		return fmt.Errorf("save baseline of stream %s: %w", s.stream, err)
 	}
 	return nil

@@ -24,16 +24,20 @@ func (s *Sink) SavePosition(ctx context.Context, lsn audit.LSN) error {
 	var stream proto.ColStr
 	stream.Append(s.stream)
 	input := proto.Input{{Name: "stream", Data: &stream}, {Name: "lsn", Data: proto.ColUInt64{uint64(lsn)}}}
-	err := s.asides.do(ctx, func(client *ch.Client) error {
-		return store.Do(ctx, client, ch.Query{
-			Body: input.Into("slot_positions"), Input: input,
-			Settings: []ch.Setting{{Key: "async_insert", Value: "0", Important: true}},
-		})
-	})
-	if err != nil {
+	if err := s.note(ctx, "slot_positions", input); err != nil {
 		return fmt.Errorf("save position %s of stream %s: %w", lsn, s.stream, err)
 	}
 	return nil
+}
+
+// note adds a row to a table beside the trail, and returns when it is stored.
+func (s *Sink) note(ctx context.Context, table string, row proto.Input) error {
+	return s.asides.do(ctx, func(client *ch.Client) error {
+		return store.Do(ctx, client, ch.Query{
+			Body: row.Into(table), Input: row,
+			Settings: []ch.Setting{{Key: "async_insert", Value: "0", Important: true}},
+		})
+	})
 }
 
 // LastPosition is the position that was saved last, 0 when there is none.

@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ClickHouse/ch-go"
 	"github.com/ClickHouse/ch-go/proto"
 
 	"github.com/pgwitness/pgwitness/audit"
-	"github.com/pgwitness/pgwitness/store"
 )
 
 // State is what the next start of a stream compares with what it finds.
@@ -56,13 +54,7 @@ func (s *Sink) SaveState(ctx context.Context, state State) error {
 		{Name: "checked_at", Data: checked},
 		{Name: "catalog", Data: &catalog},
 	}
-	err := s.asides.do(ctx, func(client *ch.Client) error {
-		return store.Do(ctx, client, ch.Query{
-			Body: input.Into("stream_state"), Input: input,
-			Settings: []ch.Setting{{Key: "async_insert", Value: "0", Important: true}},
-		})
-	})
-	if err != nil {
+	if err := s.note(ctx, "stream_state", input); err != nil {
 		return fmt.Errorf("save state of stream %s: %w", s.stream, err)
 	}
 	return nil

@@ -180,16 +180,7 @@ func (b *bench) torment(duration time.Duration) {
 	open, stop := context.WithCancel(b.t.Context())
 	defer stop()
 	var g errgroup.Group
-	g.Go(func() error {
-		for {
-			// It reads its stock before it begins, and the first fault may meet that.
-			err := b.shop.Run(open)
-			if err == nil || open.Err() != nil || !strings.Contains(err.Error(), "read the shop: lost the connection") {
-				return err
-			}
-			wait(100 * time.Millisecond)
-		}
-	})
+	g.Go(func() error { return b.shop.Run(open) })
 	g.Go(func() error { return b.load.run(open, 5, b.seed) })
 
 	b.begun = time.Now()

@@ -3,9 +3,8 @@
 -- catalogs lack what publication.sql reads, and whose view locks no table.
 --
 -- The version of a row of the catalog is its OID and the transaction that wrote
--- it, so that an edit shows that was taken back before anybody looked. What
--- only some versions of PostgreSQL have is taken out of the rows as JSON, so
--- that one statement does for 14 and later.
+-- it, so that an edit shows that was taken back before anybody looked. There
+-- are no row filters and no lists of columns in 14.
 SELECT jsonb_build_object(
          'version',    p.oid || '.' || p.xmin,
          'publish',    concat_ws(', ', CASE WHEN p.pubinsert   THEN 'insert'   END,
@@ -21,14 +20,12 @@ SELECT jsonb_build_object(
                 concat(pt.schemaname, '.', pt.tablename),
                 jsonb_strip_nulls(jsonb_build_object(
                   'oid',     c.oid::bigint,
-                  'version', m.oid || '.' || m.version,   -- none: published with its schema, or with all tables
-                  'filter',  to_jsonb(pt) -> 'rowfilter', -- 15 and later
-                  'columns', CASE WHEN m.attributes IS NOT NULL THEN to_jsonb(pt) -> 'attnames' END))) AS tables
+                  'version', m.oid || '.' || m.version))) AS tables -- none: published with all tables
          FROM pg_catalog.pg_publication_tables AS pt
          JOIN pg_catalog.pg_namespace AS n ON n.nspname = pt.schemaname
          JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = pt.tablename
          LEFT JOIN LATERAL (              -- its own membership, or that of the partitioned table above it
-              SELECT pr.oid, pr.xmin::text AS version, to_jsonb(pr) ->> 'prattrs' AS attributes
+              SELECT pr.oid, pr.xmin::text AS version
                 FROM pg_catalog.pg_publication_rel AS pr
                WHERE pr.prpubid = p.oid
                  AND (pr.prrelid = c.oid OR pr.prrelid IN (SELECT a.relid FROM pg_partition_ancestors(c.oid) AS a(relid)))
