@@ -23,6 +23,7 @@ func FuzzTuple(f *testing.F) {
 		{'D', 2, 1, msgTuple('K', "1", nil)},
 		{'D', 2, 3, msgTuple('O', "1", "a")},
 		{'D', 0, 0, msgTuple('O')},
+		{'I', 0, 0, msgTuple('N')},
 		{'I', 2, 1, []byte{'N', 0xff, 0xff}},
 		{'I', 1, 1, []byte{'N', 0, 1, 't', 0xff, 0xff, 0xff, 0xff}},
 		{'I', 1, 1, []byte{'N', 0, 1, 'b', 0, 0, 0, 1, 0}},

@@ -68,6 +68,9 @@ func readOrRefused(t *testing.T, d *decoder, frame []byte) *message {
 func compare(t *testing.T, d *decoder, m *message, frame []byte) {
 	t.Helper()
 	oracle, err := oracleParse(frame)
+	if m.kind == pglogrepl.MessageTypeInsert && len(m.change.New) == 0 && len(frame) == len("I....N..") {
+		return // INSERT … DEFAULT VALUES into a table without columns: for pglogrepl it is too short
+	}
 	if err != nil {
 		t.Errorf("%q is accepted, and refused by pglogrepl: %v", frame, err)
 		return
@@ -155,13 +158,13 @@ func TestOracle(t *testing.T) {
 			pg := harness.PostgresServer(t, v.Major, nil)
 			pg.Exec(`CREATE TYPE mood AS ENUM ('sad', 'ok');
 				CREATE TABLE a (id int, k text, m mood, v text, PRIMARY KEY (k, id)); ALTER TABLE a ALTER v SET STORAGE EXTERNAL;
-				CREATE TABLE b (LIKE a INCLUDING ALL); ALTER TABLE b REPLICA IDENTITY FULL`)
-			tp := newTape(t, pg, "TABLE a, b")
+				CREATE TABLE b (LIKE a INCLUDING ALL); ALTER TABLE b REPLICA IDENTITY FULL; CREATE TABLE bare ()`)
+			tp := newTape(t, pg, "TABLE a, b, bare")
 			for _, table := range []string{"a", "b"} {
 				pg.Exec(strings.ReplaceAll(`INSERT INTO $ SELECT i, 'k' || i, 'ok', repeat('x', i * 100) FROM generate_series(1, 50) i; UPDATE $ SET m = 'sad';
 					UPDATE $ SET k = k || 'ü' WHERE id < 20; UPDATE $ SET v = NULL WHERE id % 2 = 0; DELETE FROM $ WHERE id < 5`, "$", table))
 			}
-			pg.Exec("TRUNCATE a, b RESTART IDENTITY CASCADE; SELECT pg_logical_emit_message(true, 'p', 'c'); SELECT pg_logical_emit_message(false, 'p', '')")
+			pg.Exec("INSERT INTO bare DEFAULT VALUES; TRUNCATE a, b RESTART IDENTITY CASCADE; SELECT pg_logical_emit_message(true, 'p', 'c'); SELECT pg_logical_emit_message(false, 'p', '')")
 			rows, err := pg.Connect().Query(t.Context(), "SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL, 'proto_version', '1', 'publication_names', $2, 'messages', 'true')", tp.cfg.Slot, tp.cfg.Publication)
 			if err != nil {
 				t.Fatal(err)
