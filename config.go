@@ -141,6 +141,10 @@ type TableConfig struct {
 	ActorColumn string `yaml:"actor_column"`
 	// ReasonColumn likewise says why. Default: none.
 	ReasonColumn string `yaml:"reason_column"`
+	// Activity makes it a table into which the application writes, in the
+	// transaction of each change, who made it, such as directus_activity; it
+	// counts where nothing more trusted does. Default: none.
+	Activity enrich.Activity `yaml:"activity"`
 	// ReplicaIdentity that setup gives the table: full, default or keep.
 	// Default: full, so that entries have old values.
 	ReplicaIdentity string `yaml:"replica_identity"`
@@ -273,8 +277,11 @@ func (s StreamConfig) validate(at string, bad func(path, format string, args ...
 		if !slices.Contains([]string{"full", "default", "keep"}, t.ReplicaIdentity) {
 			bad(path+".replica_identity", "%q is none of full, default, keep", t.ReplicaIdentity)
 		}
-		if strings.ContainsAny(t.Name, "*?") && (t.Resource != "" || len(t.Key) > 0 || len(t.Secret) > 0 || t.ActorColumn != "" || t.ReasonColumn != "") {
-			bad(path, "a pattern can have none of resource, key, secret, actor_column, reason_column: list the table by name as well")
+		if t.Activity.Actor == "" && t.Activity != (enrich.Activity{}) {
+			bad(path+".activity.actor", "is missing, and the other columns are about nobody without it")
+		}
+		if strings.ContainsAny(t.Name, "*?") && (t.Resource != "" || len(t.Key) > 0 || len(t.Secret) > 0 || t.ActorColumn != "" || t.ReasonColumn != "" || t.Activity != (enrich.Activity{})) {
+			bad(path, "a pattern can have none of resource, key, secret, actor_column, reason_column, activity: list the table by name as well")
 		}
 	}
 	rooms := slices.Concat(unjoin(s.Postgres.Validate()), unjoin(s.Config.Validate()), unjoin(setup.ValidateGuards(s.Guards)), unjoin(s.Directory.Validate()), s.validateSecrets(),

@@ -233,7 +233,7 @@ func (s *stream) enrichConfig() enrich.Config {
 	for _, t := range s.cfg.Tables {
 		if schema, name, _ := strings.Cut(t.Name, "."); !strings.ContainsAny(t.Name, "*?") {
 			cfg.Tables = append(cfg.Tables, enrich.Table{Schema: schema, Name: name, Resource: t.Resource, Key: t.Key,
-				ActorColumn: t.ActorColumn, ReasonColumn: t.ReasonColumn, Secret: t.Secret})
+				ActorColumn: t.ActorColumn, ReasonColumn: t.ReasonColumn, Secret: t.Secret, Activity: t.Activity})
 		}
 	}
 	return cfg

@@ -53,6 +53,7 @@ type Table struct {
 	Secret       []string // columns whose values never enter the trail
 	ActorColumn  string   // says who wrote the row, such as updated_by; empty: none
 	ReasonColumn string   // says why; empty: none
+	Activity     Activity // its rows say who acts in their transaction
 }
 
 // ActorRule maps observed facts to an actor.

@@ -139,6 +139,7 @@ func newContext(p *payload, r *rules, row rowClaims) *context {
 
 func (a *attribution) takeRow(row rowClaims) {
 	a.take(actorID, row.actor, fromRow)
+	a.takeActivity(row.activity)
 	a.take(reasonCode, row.reason, fromRow)
 }
 

@@ -46,6 +46,8 @@ type txState struct {
 	context *context       // of the last good stamp; nil before the first
 	rows    map[uint32]int // rows changed per relation, all parts so far
 
+	activity activity // of the rows that say who acts, all parts so far
+
 	announced bool // pgwitness setup said that it is what acts here
 }
 
@@ -98,6 +100,7 @@ func (e *Enricher) Append(dst []audit.Entry, tx *audit.Tx, before int64) []audit
 		clear(e.tx.rows)
 	}
 	e.countRows(tx)
+	e.readActivity(tx)
 	if e.manned = e.desk.enter(); e.manned {
 		defer e.desk.leave(tx)
 	}
@@ -141,7 +144,7 @@ func (e *Enricher) appendRow(dst []audit.Entry, tx *audit.Tx, c *audit.Change) [
 	ctx := e.governing()
 	p := e.plan(c.Relation)
 	bypassed := ctx == e.unknown
-	if p.row != (rowColumns{-1, -1}) {
+	if p.row != (rowColumns{-1, -1}) || e.tx.activity != (activity{}) {
 		ctx = e.rowContext(ctx, p, c)
 	}
 	dst, n := e.begin(dst, ctx, tx)

@@ -17,6 +17,7 @@ type plan struct {
 	columns      []column
 	key          []int // indexes into columns, in key order
 	row          rowColumns
+	activity     activityColumns
 	byName       []int // indexes into columns, sorted by column name
 	actions      [4][]*actionRule
 	identity     string // words for the notes
@@ -68,6 +69,7 @@ func newPlan(r *audit.Relation, rules *rules) *plan {
 		table:        audit.T(r.Name),
 		key:          r.Key,
 		row:          t.rowColumns(r),
+		activity:     t.activityColumns(r),
 		identity:     identityWord(r.Identity),
 	}
 	if len(t.Key) > 0 {

@@ -11,26 +11,31 @@ import (
 const fromRow = "row"
 
 // rowClaims is what the columns of a row say about the change that wrote it.
-type rowClaims struct{ actor, reason string }
+type rowClaims struct {
+	actor, reason string
+	activity      activity // of the activity rows of its transaction
+}
 
 // rowColumns are the indexes of those columns; -1 where there is none.
 type rowColumns struct{ actor, reason int }
 
 func (t Table) rowColumns(r *audit.Relation) rowColumns {
-	find := func(name string) int {
-		if name == "" {
-			return -1
-		}
-		return slices.IndexFunc(r.Columns, func(c audit.Column) bool { return c.Name == name })
+	return rowColumns{columnIndex(r, t.ActorColumn), columnIndex(r, t.ReasonColumn)}
+}
+
+// columnIndex finds a column; -1 if there is none, or no name.
+func columnIndex(r *audit.Relation, name string) int {
+	if name == "" {
+		return -1
 	}
-	return rowColumns{find(t.ActorColumn), find(t.ReasonColumn)}
+	return slices.IndexFunc(r.Columns, func(c audit.Column) bool { return c.Name == name })
 }
 
 // rowContext is ctx with what the row itself says about its writer. A column
 // that an update left as it was says who wrote it once, not who does now:
 // it names nobody.
 func (e *Enricher) rowContext(ctx *context, p *plan, c *audit.Change) *context {
-	said := rowClaims{actor: writtenNow(c, p.row.actor), reason: writtenNow(c, p.row.reason)}
+	said := rowClaims{actor: writtenNow(c, p.row.actor), reason: writtenNow(c, p.row.reason), activity: e.tx.activity}
 	if ctx.who < ActorFromRow {
 		said.actor = "" // somebody more trusted said it
 	}

@@ -24,6 +24,7 @@ type rules struct {
 	publication   string
 	noStatements  bool
 	secretNames   map[string]bool // of secret columns of any table
+	activity      bool            // a table says who acts
 }
 
 type actorRule struct {
@@ -60,6 +61,7 @@ func compileRules(cfg Config) (*rules, error) {
 	}
 	for _, t := range cfg.Tables {
 		r.tables[t.Schema+"."+t.Name] = t
+		r.activity = r.activity || t.Activity.Actor != ""
 		for _, column := range t.Secret {
 			r.secretNames[column] = true
 		}

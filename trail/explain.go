@@ -69,6 +69,9 @@ func sourceWords(source string) string {
 	case "preset":
 		return "the framework " + name(detail, 60) + ", in its session variables"
 	case "row":
+		if detail != "" {
+			return "the application, in a row of " + name(detail, 60) + " that it wrote in the same transaction"
+		}
 		return "the row itself"
 	case "directory":
 		return "the users table, as it was at that moment"
