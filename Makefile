@@ -76,6 +76,33 @@ test-regress: engines ## Run PostgreSQL's own regression suite as a workload (PG
 .PHONY: test-matrix
 test-matrix: $(MATRIX) test ## Run every test, those over PostgreSQL versions on 14 to 18
 
+# Each benchmark starts its own servers, and writes its tables and their JSON
+# into bench/. BENCH_RUNS and BENCH_ROWS shorten it.
+BENCH      ?= bench
+BENCH_RUNS ?=
+BENCH_ROWS ?=
+BENCH_ENV   = PGWITNESS_BENCH="$(abspath $(BENCH))" PGWITNESS_BENCH_RUNS=$(BENCH_RUNS) PGWITNESS_BENCH_ROWS=$(BENCH_ROWS)
+
+.PHONY: bench
+bench: bench-pipeline bench-overhead ## Measure everything (half an hour)
+
+.PHONY: bench-short
+bench-short: ## Measure the pipeline in small (under 3 minutes)
+	@$(MAKE) --no-print-directory bench-pipeline BENCH_RUNS=1 BENCH_ROWS=100000
+
+.PHONY: bench-pipeline
+bench-pipeline: engines ## How fast a slot is drained, sealed and stored, and what others take to read it
+	$(BENCH_ENV) go test -count=1 -timeout 120m -v -run '^TestPipeline$$' ./test/bench
+
+.PHONY: bench-overhead
+bench-overhead: engines ## What the audited database pays, and what alternatives cost
+	$(BENCH_ENV) go test -count=1 -timeout 60m -v -run '^TestOverhead$$' ./test/bench
+
+.PHONY: profile
+profile: engines ## Where the processor time and the allocations of the sidecar go, into profiles/
+	PGWITNESS_BENCH="$(CURDIR)/profiles" PGWITNESS_PROFILE="$(CURDIR)/profiles" PGWITNESS_BENCH_RUNS=1 PGWITNESS_BENCH_ROWS=$(BENCH_ROWS) \
+	go test -count=1 -timeout 60m -v -run '^TestPipeline$$' ./test/bench
+
 .PHONY: test-unit
 test-unit: ## Run the tests that need no servers (seconds)
 	go test -short $(PACKAGES)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/pgwitness/pgwitness/audit"
 	"github.com/pgwitness/pgwitness/enrich"
@@ -95,6 +96,8 @@ func newMetrics() *metrics {
 		spoolAge:      gauge("spool_age_seconds", "Time since the commit of about the oldest entry in the local spool; 0 when it is empty."),
 		spoolFailures: counter("spool_failures_total", "Times the spool could not be written to: it or the disk is full. Nothing is acknowledged meanwhile."),
 	}
+	// Of the process itself: memory, allocations, processor time, open files.
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	m.registry.MustRegister(m.up, m.restarts, m.entries, m.attributed, m.actorSources, m.bypassed, m.forged, m.ruleErrors, m.refused,
 		m.headSequence, m.lagBytes, m.lagSeconds, m.retained, m.gaps, m.tampered, m.needsHuman, m.standby, m.heartbeatAt,
 		m.baselineRows, m.baselineRetries, m.baselinePending, m.batchRows, m.batchSeconds, m.delay,

@@ -84,10 +84,18 @@ func (c *teardownCmd) Run(ctx context.Context, e *env) error {
 }
 
 type runCmd struct {
-	Setup bool `help:"Do what setup does first."`
+	Setup   bool   `help:"Do what setup does first."`
+	Profile string `placeholder:"FOLDER" help:"Leave profiles of processor time and allocations in this folder at the end."`
 }
 
 func (c *runCmd) Run(ctx context.Context, e *env) error {
+	if c.Profile != "" {
+		return profiled(c.Profile, func() error { return c.run(ctx, e) })
+	}
+	return c.run(ctx, e)
+}
+
+func (c *runCmd) run(ctx context.Context, e *env) error {
 	w, err := e.witness()
 	if err != nil {
 		return err

@@ -25,6 +25,16 @@ import (
 // folder that the reports are written to.
 const Variable = "PGWITNESS_BENCH"
 
+// Environment variables that change the full length: the number of runs, and of
+// the rows, changes or entries that a benchmark works on.
+const (
+	RunsVariable = "PGWITNESS_BENCH_RUNS"
+	RowsVariable = "PGWITNESS_BENCH_ROWS"
+)
+
+// ProfileVariable names the folder that profiles of the sidecar are written to.
+const ProfileVariable = "PGWITNESS_PROFILE"
+
 // Report is what a benchmark has found.
 type Report struct {
 	Name    string   `json:"name"`

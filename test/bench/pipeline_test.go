@@ -1,0 +1,266 @@
+package bench
+
+import (
+	_ "embed"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgwitness/pgwitness/test/harness"
+)
+
+//go:embed pipeline.sql
+var pipelineTables string
+
+// Who drains a slot. The first is what the others are compared with.
+const (
+	recvlogical = "pg_recvlogical to /dev/null"
+	loop        = "pglogrepl, parsed and thrown away"
+	backlogLane = "pgwitness, backlog: sealed and stored"
+	liveLane    = "pgwitness, streaming: sealed and stored"
+)
+
+const (
+	rateMetric   = "changes/s"
+	serverMetric = "server CPU us"
+	readerMetric = "reader CPU us"
+	storeMetric  = "ClickHouse CPU us"
+	allMetric    = "all CPU us"
+	allocMetric  = "allocations"
+	peakMetric   = "peak MiB"
+	ackMetric    = "s to acknowledge"
+)
+
+// content is what a slot holds.
+type content struct {
+	table   string
+	rows    int // of each transaction
+	changes int // with the one that marks the end
+	end     string
+}
+
+func (c content) String() string {
+	return fmt.Sprintf("%s rows, %d in a transaction", c.table, c.rows)
+}
+
+// The goals of the whole pipeline against pg_recvlogical, where there is one.
+func (c content) goals() (backlog, live float64) {
+	switch c.String() {
+	case "wide rows, 1000 in a transaction":
+		return 1.2, 0.8
+	case "narrow rows, 1 in a transaction":
+		return 2.0, 0.9
+	}
+	return 0, 0
+}
+
+// drained is what a drain took.
+type drained struct {
+	took   time.Duration // until everything was had; by us: stored
+	reader time.Duration // of processor time
+	store  time.Duration // likewise, of ClickHouse
+	peak   int64         // bytes, of ours
+	allocs float64       // likewise
+	acked  time.Duration // from stored to acknowledged
+}
+
+// reader drains the slot called benched once.
+type reader struct {
+	name  string
+	drain func(p *pipeline, c content) drained
+}
+
+// pipeline is one server whose slots are drained.
+type pipeline struct {
+	t       *testing.T
+	pg      *harness.PG
+	ch      *harness.CH
+	sidecar *sidecar
+	report  *Report
+	readers []reader
+
+	profiles string // folder for profiles of the sidecar; "": none
+}
+
+// benched is the slot that is drained, a copy of kept.
+const benched, kept = "pgwitness_bench", "content"
+
+// contents are those that are measured.
+func contents() []content {
+	return []content{{table: "narrow", rows: 1}, {table: "narrow", rows: 1000}, {table: "wide", rows: 1}, {table: "wide", rows: 1000}}
+}
+
+// TestPipeline measures how fast the whole pipeline drains a slot, and others
+// who do less: `make bench-pipeline` runs it at full length, `make profile` with
+// profiles of the sidecar. In small it holds that each of them gets everything.
+func TestPipeline(t *testing.T) {
+	folder := os.Getenv(Variable)
+	contents, runs, changes := contents(), 1, 1000
+	if folder != "" {
+		runs, changes = countOf(t, RunsVariable, 3), countOf(t, RowsVariable, 1_000_000)
+	} else {
+		contents = contents[3:]
+	}
+	p := newPipeline(t, folder != "", runs)
+	var text strings.Builder
+	fmt.Fprintf(&text, "%d CPUs, %s; PostgreSQL %s; %d changes, medians of %d runs, the readers in turn; per change; ratios to %s.\n",
+		p.report.Machine.CPUs, p.report.Machine.CPU, p.pg.Value("SHOW server_version"), changes, runs, p.readers[0].name)
+	for _, c := range contents {
+		c.changes = changes
+		b := p.measure(c, runs)
+		p.report.Summarise(b)
+		table := fmt.Sprintf("\n%s%s", p.report.Table(b), p.verdict(c))
+		t.Log(table)
+		text.WriteString(table)
+		if folder != "" { // after each, so that a long run that is broken off leaves what it has
+			if err := p.report.Write(folder, text.String()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// countOf reads a number from the environment.
+func countOf(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s is %q, not a positive number", name, text)
+	}
+	return n
+}
+
+func newPipeline(t *testing.T, full bool, runs int) *pipeline {
+	t.Helper()
+	settings := map[string]string{
+		"wal_level": "logical", "synchronous_commit": "off", "autovacuum": "off", "checkpoint_timeout": "1h", "max_wal_size": "32GB", "shared_buffers": "256MB",
+	}
+	p := &pipeline{t: t, pg: harness.PostgresServer(t, 0, settings), ch: harness.ClickHouse(t), report: NewReport("pipeline", runs)}
+	p.pg.Exec(pipelineTables)
+	p.sidecar = newSidecar(t, p.pg, p.ch, full)
+	p.sidecar.setUp()
+	if path, err := exec.LookPath("pg_recvlogical"); err == nil {
+		p.readers = append(p.readers, reader{recvlogical, receiveBy(path)})
+	}
+	if p.profiles = os.Getenv(ProfileVariable); p.profiles != "" {
+		p.readers = nil // there is nothing to compare
+		return p.withOurs()
+	}
+	p.readers = append(p.readers, reader{loop, loopBy(p.buildLoop())})
+	return p.withOurs()
+}
+
+// withOurs adds the two lanes of the sidecar, the first from a megabyte on.
+func (p *pipeline) withOurs() *pipeline {
+	lane := func(folder string, backlog int) func(p *pipeline, c content) drained {
+		return func(p *pipeline, c content) drained {
+			if p.profiles != "" {
+				p.sidecar.profile = filepath.Join(p.profiles, folder, c.table+"-"+strconv.Itoa(c.rows))
+			}
+			return p.sidecar.drain(c, backlog)
+		}
+	}
+	p.readers = append(p.readers, reader{backlogLane, lane("backlog", 1<<20)}, reader{liveLane, lane("streaming", -1)})
+	return p
+}
+
+// buildLoop builds the program of the folder loop.
+func (p *pipeline) buildLoop() string {
+	p.t.Helper()
+	path := filepath.Join(harness.Folder(p.t), "loop")
+	if said, err := exec.Command("go", "build", "-o", path, "./loop").CombinedOutput(); err != nil {
+		p.t.Fatalf("build loop: %v\n%s", err, said)
+	}
+	return path
+}
+
+// measure fills a slot and lets every reader drain a copy of it in each run.
+func (p *pipeline) measure(c content, runs int) Block {
+	p.t.Helper()
+	p.fill(&c)
+	defer p.pg.Exec("SELECT pg_drop_replication_slot('" + kept + "')")
+	Interleave(runs, p.readers, func(r reader) {
+		p.pg.Exec("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '" + benched + "'")
+		p.pg.Exec("SELECT pg_copy_logical_replication_slot('" + kept + "', '" + benched + "')")
+		before := p.serverTime()
+		d := r.drain(p, c)
+		p.released()
+		n := float64(c.changes)
+		add := func(metric string, v float64) { p.report.Add(c.String(), r.name, metric, v) }
+		add(rateMetric, n/d.took.Seconds())
+		server := p.serverTime() - before
+		add(allMetric, micro(server+d.reader+d.store)/n)
+		add(serverMetric, micro(server)/n)
+		add(readerMetric, micro(d.reader)/n)
+		if d.store != 0 {
+			add(storeMetric, micro(d.store)/n)
+			add(peakMetric, float64(d.peak)/(1<<20))
+			add(allocMetric, d.allocs/n)
+			add(ackMetric, d.acked.Seconds())
+		}
+	})
+	var names []string
+	for _, r := range p.readers {
+		names = append(names, r.name)
+	}
+	return Block{Workload: c.String(), Variants: names, Metrics: []string{rateMetric, allMetric, serverMetric, readerMetric, storeMetric, allocMetric, peakMetric, ackMetric}}
+}
+
+func micro(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
+
+// serverTime is the processor time that PostgreSQL has spent so far.
+func (p *pipeline) serverTime() time.Duration {
+	p.t.Helper()
+	t, err := FamilyTime(p.pg.Server.PID())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return t
+}
+
+// released waits until nobody reads from the slot any more, and returns when the
+// walsender or backend has ended that did: only then all its time is known.
+func (p *pipeline) released() {
+	p.t.Helper()
+	p.sidecar.poll("the slot is still read", func() bool {
+		return p.pg.Value("SELECT count(*) FROM pg_stat_activity a WHERE pid <> pg_backend_pid() AND backend_type IN ('client backend', 'walsender')") == "0"
+	})
+}
+
+// fill makes the slot kept, and the content behind it. One more row stands
+// behind the end, by which every reader notices that he has come there.
+func (p *pipeline) fill(c *content) {
+	p.t.Helper()
+	p.pg.Exec("TRUNCATE " + c.table)
+	p.pg.Exec("SELECT pg_create_logical_replication_slot('" + kept + "', 'pgoutput')")
+	conn := p.pg.Connect()
+	defer conn.Close(p.t.Context())
+	for _, statement := range []string{fmt.Sprintf("CALL load_%s(%d, %d)", c.table, c.changes, min(c.rows, c.changes)), "CHECKPOINT"} {
+		if _, err := conn.Exec(p.t.Context(), statement); err != nil {
+			p.t.Fatalf("%s: %v", statement, err)
+		}
+	}
+	c.end = p.pg.Value("SELECT pg_current_wal_flush_lsn()")
+	p.pg.Exec("INSERT INTO " + c.table + " SELECT (t).* FROM (SELECT jsonb_populate_record(x, '{\"id\": -1}') AS t FROM " + c.table + " x LIMIT 1) y")
+	c.changes++
+}
+
+// verdict says what the goals were.
+func (p *pipeline) verdict(c content) string {
+	backlog, live := c.goals()
+	base := p.report.Median(c.String(), recvlogical, rateMetric)
+	if backlog == 0 || base == 0 {
+		return ""
+	}
+	ratio := func(name string) float64 { return p.report.Median(c.String(), name, rateMetric) / base }
+	return fmt.Sprintf("goals: %.1fx by backlog (%.2fx), %.1fx streaming (%.2fx)\n", backlog, ratio(backlogLane), live, ratio(liveLane))
+}

@@ -1,0 +1,36 @@
+package bench
+
+import (
+	"bytes"
+	"os/exec"
+	"strconv"
+	"time"
+)
+
+// receiveBy is PostgreSQL's own client, which writes what it gets to /dev/null.
+func receiveBy(program string) func(p *pipeline, c content) drained {
+	return func(p *pipeline, c content) drained {
+		return p.peer(program, "--dbname", p.pg.DSN(), "--slot", benched, "--start", "--file", "/dev/null", "--endpos", c.end, "--no-loop", "--fsync-interval", "0",
+			"--option", "proto_version=1", "--option", "publication_names="+benched, "--option", "messages=true")
+	}
+}
+
+// loopBy is the program of the folder loop.
+func loopBy(program string) func(p *pipeline, c content) drained {
+	return func(p *pipeline, c content) drained {
+		return p.peer(program, p.pg.DSN(), benched, benched, strconv.Itoa(c.changes))
+	}
+}
+
+// peer runs a program until it ends by itself.
+func (p *pipeline) peer(program string, args ...string) drained {
+	p.t.Helper()
+	cmd := exec.CommandContext(p.t.Context(), program, args...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	began := time.Now()
+	if err := cmd.Run(); err != nil {
+		p.t.Fatalf("%s: %v\n%s", program, err, said.String())
+	}
+	return drained{took: time.Since(began), reader: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
+}

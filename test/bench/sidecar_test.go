@@ -1,0 +1,224 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pgwitness/pgwitness/engine"
+	"github.com/pgwitness/pgwitness/test/harness"
+)
+
+const (
+	// lookPause is how often a running sidecar is asked how far it is: often
+	// enough for seconds, and seldom enough not to be what is measured.
+	lookPause = 100 * time.Millisecond
+	// drainLimit is how long a drain may take.
+	drainLimit = 30 * time.Minute
+)
+
+// sidecar is the real program in a process of its own.
+type sidecar struct {
+	t       *testing.T
+	pg      *harness.PG
+	ch      *harness.CH
+	binary  string
+	dir     string
+	port    string
+	profile string // folder for profiles of the next drain; "": none
+
+	process *exec.Cmd
+	log     bytes.Buffer
+}
+
+func newSidecar(t *testing.T, pg *harness.PG, ch *harness.CH, full bool) *sidecar {
+	t.Helper()
+	s := &sidecar{t: t, pg: pg, ch: ch, dir: harness.Folder(t)}
+	if s.binary = harness.Binary(t); full {
+		s.binary = harness.PlainBinary(t) // one with a race detector measures the detector
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.port = listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// configure writes a configuration with the given backlog.
+func (s *sidecar) configure(backlog int) string {
+	s.t.Helper()
+	file := filepath.Join(s.dir, "pgwitness.yaml")
+	dsn := func(user string) string { return s.ch.Server.DSN(user, "") }
+	text := fmt.Sprintf(`state_dir: %s
+http: {listen: %q}
+clickhouse: {dsn: %q, admin_dsn: %q, reader_dsn: %q, database: %s, compression: none}
+streams:
+  - name: bench
+    postgres: {dsn: %q, slot: %s, backlog: %d, status_interval: 500ms}
+    tables: [{name: public.*}]
+    baseline: {enabled: false}
+`, s.state(), s.port, dsn("sink"), dsn(engine.Admin), dsn("reader"), s.ch.Database, s.pg.DSN(), benched, backlog)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	return file
+}
+
+func (s *sidecar) state() string { return filepath.Join(s.dir, "state") }
+
+// setUp runs `pgwitness setup` with an empty trail.
+func (s *sidecar) setUp() {
+	s.t.Helper()
+	s.ch.Exec("DROP DATABASE IF EXISTS " + s.ch.Database + " SYNC")
+	s.ch.Exec("CREATE DATABASE " + s.ch.Database)
+	if err := os.RemoveAll(s.state()); err != nil {
+		s.t.Fatal(err)
+	}
+	if said, err := exec.Command(s.binary, "--config", s.configure(-1), "setup").CombinedOutput(); err != nil {
+		s.t.Fatalf("pgwitness setup: %v\n%s", err, said)
+	}
+}
+
+// drain runs the sidecar on an empty trail until everything is stored and
+// acknowledged.
+func (s *sidecar) drain(c content, backlog int) drained {
+	s.t.Helper()
+	if backlog > 0 && c.changes < 10_000 {
+		backlog = 1 << 10
+	}
+	s.setUp()
+	storeBefore := s.storeTime()
+	began := time.Now()
+	s.start(s.configure(backlog))
+	defer s.kill()
+	first, last := s.await(c)
+	d := drained{took: time.Since(began), store: s.storeTime() - storeBefore, allocs: last.mallocs - first.mallocs}
+	var err error
+	if d.reader, err = OwnTime(s.process.Process.Pid); err != nil {
+		s.t.Fatal(err)
+	}
+	if d.peak, err = PeakMemory(s.process.Process.Pid); err != nil {
+		s.t.Fatal(err)
+	}
+	stored := time.Now()
+	s.poll("the slot is not acknowledged", func() bool {
+		return s.pg.Value("SELECT confirmed_flush_lsn > $1 FROM pg_replication_slots WHERE slot_name = $2", c.end, benched) == "t"
+	})
+	d.acked = time.Since(stored)
+	if got := s.ch.Value("SELECT count() FROM " + s.ch.Database + ".audit_logs WHERE table_name = '" + c.table + "'"); got != strconv.Itoa(c.changes) {
+		s.t.Fatalf("%s: %s entries, want %d", c, got, c.changes)
+	}
+	s.stop()
+	return d
+}
+
+func (s *sidecar) storeTime() time.Duration {
+	s.t.Helper()
+	t, err := OwnTime(s.ch.Server.PID())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return t
+}
+
+func (s *sidecar) start(file string) {
+	s.t.Helper()
+	args := []string{"--config", file, "run"}
+	if s.profile != "" {
+		args = append(args, "--profile", s.profile)
+	}
+	s.log.Reset()
+	s.process = exec.Command(s.binary, args...)
+	s.process.Stderr = &s.log
+	if err := s.process.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// kill ends a process that the test has not come to stop.
+func (s *sidecar) kill() {
+	if s.process.ProcessState == nil {
+		_ = s.process.Process.Kill()
+		_ = s.process.Wait()
+	}
+}
+
+func (s *sidecar) stop() {
+	s.t.Helper()
+	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.process.Wait(); err != nil {
+		s.t.Fatalf("the sidecar ended: %v\n%s", err, s.log.String())
+	}
+}
+
+// gauges is what /metrics says that matters here.
+type gauges struct{ stored, mallocs float64 }
+
+// await returns the first gauges that can be had, and those when all is stored.
+func (s *sidecar) await(c content) (first, last gauges) {
+	s.t.Helper()
+	s.poll("the trail does not hold everything", func() bool {
+		g, ok := s.gauges()
+		if ok && first == (gauges{}) {
+			first = g
+		}
+		last = g
+		return ok && g.stored >= float64(c.changes)
+	})
+	return first, last
+}
+
+func (s *sidecar) poll(what string, done func() bool) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), drainLimit)
+	defer cancel()
+	tick := time.NewTicker(lookPause)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			s.t.Fatalf("%s after %s", what, drainLimit)
+		}
+	}
+}
+
+// gauges reads /metrics; ok is false while the port is not open.
+func (s *sidecar) gauges() (g gauges, ok bool) {
+	s.t.Helper()
+	resp, err := http.Get("http://" + s.port + "/metrics")
+	if err != nil {
+		return g, false
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), " ")
+		v, err := strconv.ParseFloat(value, 64)
+		switch {
+		case err != nil:
+		case strings.HasPrefix(name, "pgwitness_entries_total{"):
+			g.stored = v
+		case name == "go_memstats_mallocs_total":
+			g.mallocs = v
+		}
+	}
+	return g, lines.Err() == nil
+}
