@@ -17,6 +17,8 @@ ENGINES := engines/node_modules/.package-lock.json
 MATRIX  := engines/matrix/node_modules/.package-lock.json
 OLDEST  := engines/oldest/node_modules/.package-lock.json
 RECIPES := test/recipes/node_modules/.package-lock.json
+APP     := test/app/node_modules/.package-lock.json
+ISOLATE := test/app/node_modules/isolated-vm/out/isolated_vm.node
 
 .PHONY: help
 help: ## Print this list
@@ -27,7 +29,7 @@ engines: $(ENGINES) ## Fetch the real PostgreSQL and ClickHouse engines (npm, by
 
 # npm writes node_modules/.package-lock.json last, so it stands for a whole
 # installation; its age against the lock file says whether it is the right one.
-$(ENGINES) $(MATRIX) $(OLDEST) $(RECIPES): %/node_modules/.package-lock.json: %/package-lock.json %/package.json
+$(ENGINES) $(MATRIX) $(OLDEST) $(RECIPES) $(APP): %/node_modules/.package-lock.json: %/package-lock.json %/package.json
 	@command -v npm >/dev/null || { echo "npm is not installed: it brings the engines (Debian: apt-get install npm)" >&2; exit 1; }
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
@@ -72,6 +74,16 @@ test-huge: engines ## One transaction of 5 million rows; the sidecar must stay b
 test-regress: engines ## Run PostgreSQL's own regression suite as a workload (PGWITNESS_PG_SOURCE=folder)
 	@[ -d "$${PGWITNESS_PG_SOURCE:-}/src/test/regress/sql" ] || { echo "PGWITNESS_PG_SOURCE must name a folder with the sources of PostgreSQL, for example: make test-regress PGWITNESS_PG_SOURCE=\$$HOME/src/postgresql-18" >&2; exit 1; }
 	PGWITNESS_REGRESS_REPORT="$(CURDIR)/docs/regression-suite.md" go test -count=1 -timeout 120m -v -run AfterRegressionSuite ./test
+
+# One package of the application has to be compiled; it needs node-gyp, which npm
+# brings, and a C++ compiler. Node 20 or 18.
+$(ISOLATE): $(APP)
+	npm rebuild --prefix test/app --ignore-scripts=false --loglevel=error isolated-vm
+	@touch $@
+
+.PHONY: test-app
+test-app: engines $(ISOLATE) ## Run a session in Directus, as npm brings it, against an audited database (430 MB, minutes). Writes docs/third-party-application.md
+	PGWITNESS_APP=1 PGWITNESS_APP_REPORT="$(CURDIR)/docs/third-party-application.md" go test -count=1 -timeout 15m -v -run ThirdPartyApplication ./test
 
 .PHONY: test-matrix
 test-matrix: $(MATRIX) test ## Run every test, those over PostgreSQL versions on 14 to 18
@@ -128,4 +140,4 @@ check: lint test ## What CI does before it fuzzes: lint and test
 
 .PHONY: clean
 clean: ## Remove what the targets above have made
-	rm -rf bin dist engines/node_modules engines/matrix/node_modules engines/oldest/node_modules test/recipes/node_modules
+	rm -rf bin dist engines/node_modules engines/matrix/node_modules engines/oldest/node_modules test/recipes/node_modules test/app/node_modules
