@@ -26,6 +26,9 @@ func (s *stream) noticed(notices []enrich.Notice) {
 		if n.Severity != "" {
 			s.raise(n)
 		}
+		if n.Lost && s.rows != nil {
+			s.rows.Wake() // a table has values that only a new baseline tells
+		}
 	}
 }
 

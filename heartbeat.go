@@ -194,12 +194,11 @@ func (w *watcher) measure(ctx context.Context) {
 // away the state is saved with a later look; until then a restart would record
 // an edit twice, and never lose it.
 func (w *watcher) look(ctx context.Context) error {
-	before := w.stream.state.Publication
 	if err := w.stream.checkPublication(ctx, w.tenure); err != nil {
 		return err
 	}
-	if w.rows != nil && w.stream.state.Publication != before {
-		w.rows.Wake() // a table may have been added
+	if w.rows != nil {
+		w.rows.Wake() // a table may have been added, or altered
 	}
 	if err := w.stream.checkCatalog(ctx, w.tenure); err != nil {
 		return err

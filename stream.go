@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/baseline"
 	"github.com/pgwitness/pgwitness/cdc"
 	"github.com/pgwitness/pgwitness/chain"
 	"github.com/pgwitness/pgwitness/enrich"
@@ -40,6 +41,7 @@ type stream struct {
 
 	catalogAt time.Time // when the catalog was last compared
 	alarms    alarms
+	rows      *baseline.Runner // of this life; nil for none
 }
 
 func newStream(w *Witness, cfg StreamConfig) *stream {
@@ -157,6 +159,7 @@ func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader, 
 	p.gather = newGatherer(p.enrich, chain.New(keys.Stream, 0), s.w.cfg.Batch, st.head)
 	p.gather.stored = st.state.Covering(st.head)
 	p.rows = s.newBaseline(p, keys.Stamp, st.head.Size)
+	s.rows = p.rows
 	return p, nil
 }
 

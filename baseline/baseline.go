@@ -252,16 +252,16 @@ func (r *Runner) jobs(ctx context.Context, c *session) ([]*job, error) {
 	}
 	var jobs []*job
 	for _, t := range tables {
-		j := &job{table: t, state: State{Table: t.title(), Version: t.Version}}
+		j := &job{table: t, state: t.begun("")}
 		if text, ok := texts[t.ID]; ok {
 			s, err := ReadState(text)
 			if err != nil {
 				return nil, err
 			}
-			if !s.pending(t.Version, r.cfg.KeylessRows) {
+			if !s.pending(&t, r.cfg.KeylessRows) {
 				continue
 			}
-			if s.Version == t.Version && (s.Phase == Running || s.Phase == Blocked) {
+			if !s.outdated(&t) && (s.Phase == Running || s.Phase == Blocked) {
 				j.state = s
 				j.state.Table = t.title()
 			}

@@ -51,17 +51,30 @@ func TestPending(t *testing.T) {
 		s    State
 		want bool
 	}{
-		{State{Phase: Completed, Version: "1"}, false},
-		{State{Phase: Completed, Version: "0"}, true}, // taken out and put back
-		{State{Phase: Skipped, Version: "1", Limit: 100}, false},
-		{State{Phase: Skipped, Version: "1", Limit: 99}, true},
+		{State{Phase: Completed, Version: "1"}, true}, // written anew since
+		{State{Phase: Completed, Version: "1", Rewritten: "700"}, false},
+		{State{Phase: Completed, Version: "0", Rewritten: "700"}, true}, // taken out and put back
+		{State{Phase: Completed, Version: "1", Rewritten: "700", Shape: "other"}, true},
+		{State{Phase: Completed, Version: "1", Rewritten: "700", Shape: "same"}, false},
+		{State{Phase: Skipped, Version: "1", Rewritten: "700", Limit: 100}, false},
+		{State{Phase: Skipped, Version: "1", Limit: 100}, true},
+		{State{Phase: Skipped, Version: "1", Rewritten: "700", Limit: 99}, true},
 		{State{Phase: Asked, Version: "1"}, true},
 		{State{Phase: Blocked, Version: "1"}, true},
 		{State{Phase: Running, Version: "1"}, true},
 	} {
-		if got := c.s.pending("1", 100); got != c.want {
+		if got := c.s.pending(&table{Version: "1", Rewritten: "700", Shape: "same"}, 100); got != c.want {
 			t.Errorf("%+v: pending is %t", c.s, got)
 		}
+	}
+	// Where event triggers tell, a column more is no reason; nor is a state that
+	// an older version saved, or a table that was never written anew.
+	told := State{Phase: Completed, Version: "1", Shape: "other"}
+	if told.pending(&table{Version: "1", Shape: "same", Told: true}, 100) {
+		t.Error("a table with another column is read again although the log tells of the column")
+	}
+	if old := (State{Phase: Completed, Version: "1"}); old.pending(&table{Version: "1", Shape: "same"}, 100) {
+		t.Error("a table whose shape nobody noted is read again")
 	}
 }
 

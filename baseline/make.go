@@ -147,7 +147,9 @@ func (r *Runner) begin(ctx context.Context, c *session, j *job) error {
 	if err != nil {
 		return err
 	}
-	j.state = State{Table: t.title(), Version: t.Version, Phase: Running, Estimate: j.state.Estimate, Began: time.Now().UTC()}
+	estimate := j.state.Estimate
+	j.state = t.begun(Running)
+	j.state.Estimate, j.state.Began = estimate, time.Now().UTC()
 	r.log.Info().Str("table", j.state.Table).Uint64("estimate", j.state.Estimate).Msg("baseline begins")
 	return r.save(ctx, j)
 }
@@ -341,8 +343,9 @@ func (r *Runner) complete(ctx context.Context, c *session, j *job, retried int) 
 	r.log.Info().Str("table", j.state.Table).Uint64("rows", j.state.Rows).Int("retried", retried).
 		Dur("took", took).Int("rows_per_second", int(float64(j.made)/max(took.Seconds(), 0.001))).Msg("baseline completed")
 	// What is left is what status shows. No key stays behind.
-	j.state = State{Table: j.state.Table, Version: j.table.Version, Phase: Completed, Rows: j.state.Rows,
-		Estimate: j.state.Rows, Rate: j.state.Rate, Began: j.state.Began}
+	done := j.state
+	j.state = j.table.begun(Completed)
+	j.state.Rows, j.state.Estimate, j.state.Rate, j.state.Began = done.Rows, done.Rows, done.Rate, done.Began
 	return r.save(ctx, j)
 }
 
@@ -356,7 +359,8 @@ func (r *Runner) makeWhole(ctx context.Context, c *session, j *job) error {
 	if t.Estimate > uint64(r.cfg.KeylessRows) {
 		return r.skip(ctx, c, j, fmt.Sprintf("it has no key and about %d rows, more than keyless_rows", t.Estimate))
 	}
-	j.state = State{Table: t.title(), Version: t.Version, Phase: Running, Estimate: t.Estimate, Began: time.Now().UTC()}
+	j.state = t.begun(Running)
+	j.state.Estimate, j.state.Began = t.Estimate, time.Now().UTC()
 	for retried := 0; ; retried++ {
 		if err := r.slow(ctx, c, j); err != nil {
 			return err
@@ -405,7 +409,8 @@ func (r *Runner) skip(ctx context.Context, c *session, j *job, why string) error
 	if err := c.write(ctx, r.src.Key, note{Action: "baseline_skipped", Schema: t.Schema, Table: t.Name, Details: skippedDetails{why}}); err != nil {
 		return err
 	}
-	j.state = State{Table: t.title(), Version: t.Version, Phase: Skipped, Why: why, Estimate: t.Estimate, Limit: r.cfg.KeylessRows}
+	j.state = t.begun(Skipped)
+	j.state.Why, j.state.Estimate, j.state.Limit = why, t.Estimate, r.cfg.KeylessRows
 	r.log.Warn().Str("table", j.state.Table).Str("why", why).
 		Str("hint", "give it a primary key, or raise baseline.keyless_rows").Msg("baseline skipped")
 	return r.save(ctx, j)

@@ -11,16 +11,19 @@ import (
 // State is how far the baseline of a table is. It is kept beside the trail, and
 // is what status shows.
 type State struct {
-	Table    string    `json:"table"`          // schema.table
-	Version  string    `json:"version"`        // of its membership in the publication
-	Phase    Phase     `json:"phase"`          // see there
-	Why      string    `json:"why,omitempty"`  // it is blocked, was skipped, or waits
-	Rows     uint64    `json:"rows"`           // entries made
-	Estimate uint64    `json:"estimate"`       // of the rows of the table, by its statistics
-	Rate     float64   `json:"rate,omitempty"` // rows per second, lately
-	Began    time.Time `json:"began,omitzero"`
-	Updated  time.Time `json:"updated,omitzero"`
-	Limit    int       `json:"limit,omitempty"` // keyless_rows when it was skipped
+	Table   string `json:"table"`   // schema.table
+	Version string `json:"version"` // of its membership in the publication
+	// Rewritten and Shape are those of the table when its baseline began.
+	Rewritten string    `json:"rewritten,omitempty"`
+	Shape     string    `json:"shape,omitempty"`
+	Phase     Phase     `json:"phase"`          // see there
+	Why       string    `json:"why,omitempty"`  // it is blocked, was skipped, or waits
+	Rows      uint64    `json:"rows"`           // entries made
+	Estimate  uint64    `json:"estimate"`       // of the rows of the table, by its statistics
+	Rate      float64   `json:"rate,omitempty"` // rows per second, lately
+	Began     time.Time `json:"began,omitzero"`
+	Updated   time.Time `json:"updated,omitzero"`
+	Limit     int       `json:"limit,omitempty"` // keyless_rows when it was skipped
 
 	Key    []string `json:"key,omitempty"`    // of the last row that is known to be stored
 	Chunks []step   `json:"chunks,omitempty"` // behind it, oldest first
@@ -74,13 +77,13 @@ func (s *State) text() string {
 	return string(text)
 }
 
-// pending reports whether the table still needs its baseline.
-func (s *State) pending(version string, limit int) bool {
+// pending reports whether t still needs its baseline, or another one.
+func (s *State) pending(t *table, limit int) bool {
 	switch s.Phase {
 	case Completed:
-		return s.Version != version
+		return s.outdated(t)
 	case Skipped:
-		return s.Version != version || limit > s.Limit
+		return s.outdated(t) || limit > s.Limit
 	}
 	return true
 }

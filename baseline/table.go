@@ -27,6 +27,9 @@ type table struct {
 	Identity     string // REPLICA IDENTITY
 	Estimate     uint64
 	Version      string
+	Rewritten    string // the transaction that last gave rows other values without a row in the log; ""
+	Shape        string // differs when columns or their types do
+	Told         bool   // Rewritten tells; the shape need not
 	Filter       string // of the publication; ""
 	Columns      string // JSON; "": all
 	Key          []keyColumn
@@ -78,7 +81,7 @@ func (c *session) tables(ctx context.Context, publication string) ([]table, erro
 		}
 		list[i] = table{
 			ID: uint32(id), Schema: r.at(i, "schema"), Name: r.at(i, "name"), Partitioned: r.at(i, "partitioned") == "t",
-			Identity: r.at(i, "identity"), Estimate: estimate, Version: r.at(i, "version"),
+			Identity: r.at(i, "identity"), Estimate: estimate, Version: r.at(i, "version"), Shape: r.at(i, "shape"),
 			Filter: r.at(i, "filter"), Columns: r.at(i, "columns"),
 		}
 		if key := r.at(i, "key"); key != "" {
@@ -87,7 +90,7 @@ func (c *session) tables(ctx context.Context, publication string) ([]table, erro
 			}
 		}
 	}
-	return list, nil
+	return list, c.markRewrites(ctx, list)
 }
 
 // errHidden says that rows cannot be told apart by what is published of them.

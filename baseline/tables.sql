@@ -3,6 +3,7 @@
 --
 --   version   of the membership: it changes when a table is taken out of the
 --             publication and put back, with what was hidden meanwhile
+--   shape     what is different when values may be: columns and their types
 --   columns   the published ones, as JSON; NULL before PostgreSQL 15: all
 --   key       JSON, one object per column of the key in its order: name, type,
 --             collation if it is not the column's own, and the operators by which
@@ -15,6 +16,9 @@ SELECT c.oid::bigint                                                  AS id,
        c.relreplident                                                 AS identity,
        greatest(c.reltuples, 0)::bigint                               AS estimate,
        p.oid || '.' || coalesce(m.version, '')                        AS version,
+       (SELECT md5(string_agg(concat_ws(' ', a.attnum, a.attname, a.atttypid, a.atttypmod, a.attgenerated), ',' ORDER BY a.attnum))
+          FROM pg_catalog.pg_attribute AS a
+         WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS shape,
        to_jsonb(pt) ->> 'rowfilter'                                   AS filter,
        to_jsonb(pt) ->> 'attnames'                                    AS columns,
        k.key::text                                                    AS key

@@ -2,6 +2,7 @@ package enrich
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/pgwitness/pgwitness/audit"
 )
@@ -10,10 +11,14 @@ import (
 type alteration struct {
 	Before tableLook `json:"before"`
 	After  tableLook `json:"after"`
+	// Lost are the columns whose values in the rows that were there are in no log:
+	// the command wrote or reads them anew. See sql/postgres/install/lost.sql.
+	Lost []string `json:"lost"`
 }
 
 // tableLook is what pgwitness.describe() says of a table.
 type tableLook struct {
+	OID         uint32       `json:"o"`
 	Schema      string       `json:"s"`
 	Name        string       `json:"n"`
 	SQL         string       `json:"q"`
@@ -30,8 +35,7 @@ type lookColumn struct {
 	TypeOID   uint32  `json:"t"`
 	Type      string  `json:"y"`
 	Missing   *string `json:"v"` // value in rows that are older than the column
-	Default   bool    `json:"d"` // such rows got values that the catalog does not tell
-	Generated bool    `json:"g"`
+	Generated bool    `json:"g"` // and in no log
 }
 
 // tableDiff is what a command changed in a table, as far as the entries of its
@@ -48,7 +52,7 @@ type tableDiff struct {
 	RetypedColumns map[string]string `json:"retyped_columns,omitempty"`
 	AddedColumns   json.RawMessage   `json:"added_columns,omitempty"`
 	// Unknown lists the columns whose values in the rows that were there are in
-	// no log: the command wrote them anew.
+	// no log. If one of the key is among them, the rows themselves are unknown.
 	Unknown  []string `json:"unknown_values,omitempty"`
 	Identity string   `json:"replica_identity,omitempty"`
 	Stamps   string   `json:"stamp_triggers,omitempty"`
@@ -62,7 +66,8 @@ func (a *alteration) diff(secret map[string]bool) *tableDiff {
 	if b.Schema != c.Schema || b.Name != c.Name {
 		d.RenamedFrom = []string{b.Schema, b.Name}
 	}
-	d.columns(b.Columns, c.Columns, secret)
+	d.columns(a, secret)
+	d.Unknown = a.Lost
 	if b.Identity != c.Identity {
 		d.Identity = identityName(c.Identity)
 	}
@@ -76,17 +81,21 @@ func (a *alteration) diff(secret map[string]bool) *tableDiff {
 }
 
 // columns compares columns by their number, which they keep for life.
-func (d *tableDiff) columns(before, after []lookColumn, secret map[string]bool) {
+func (d *tableDiff) columns(a *alteration, secret map[string]bool) {
+	before := a.Before.Columns
 	known := make(map[int]lookColumn, len(before))
 	for _, c := range before {
 		known[c.Number] = c
 	}
 	added := []byte{'{'}
-	for _, c := range after {
+	for _, c := range a.After.Columns {
 		was, ok := known[c.Number]
 		delete(known, c.Number)
 		if !ok {
-			added = d.added(added, c, secret[c.Name])
+			// Of generated columns that are in no log the entries do not tell.
+			if !c.Generated && !slices.Contains(a.Lost, c.Name) {
+				added = appendAdded(added, c, secret[c.Name])
+			}
 			continue
 		}
 		if was.Name != c.Name {
@@ -94,7 +103,6 @@ func (d *tableDiff) columns(before, after []lookColumn, secret map[string]bool) 
 		}
 		if was.Type != c.Type {
 			set(&d.RetypedColumns, c.Name, c.Type)
-			d.Unknown = append(d.Unknown, c.Name)
 		}
 	}
 	for _, c := range before {
@@ -107,15 +115,9 @@ func (d *tableDiff) columns(before, after []lookColumn, secret map[string]bool) 
 	}
 }
 
-// added appends the value that column c has in older rows, or notes that it is
-// not known. Of generated columns the entries do not tell.
-func (d *tableDiff) added(b []byte, c lookColumn, secret bool) []byte {
+// appendAdded appends the value that column c has in older rows.
+func appendAdded(b []byte, c lookColumn, secret bool) []byte {
 	switch {
-	case c.Generated:
-		return b
-	case c.Missing == nil && c.Default:
-		d.Unknown = append(d.Unknown, c.Name)
-		return b
 	case c.Missing == nil:
 		return append(appendKey(b, c.Name), "null"...)
 	case secret:

@@ -361,3 +361,34 @@ func (m *model) readChunk() *audit.Chunk {
 	}
 	return c
 }
+
+// A chunk into which a command on its table fell is read again: its rows may be
+// of before the command, and their entries would come behind it.
+func TestAlterationSpoilsTheChunk(t *testing.T) {
+	f := func(name string, relation uint32, between, want bool) {
+		t.Helper()
+		var d Desk
+		d.Follow()
+		done := d.Expect(audit.ChunkID{1}, 7, []string{"id"})
+		list := []alteration{{After: tableLook{OID: relation}}}
+		if !between {
+			d.altered(list)
+		}
+		d.low(audit.ChunkID{1})
+		if between {
+			d.altered(list)
+		}
+		d.Hand(&audit.Chunk{ID: audit.ChunkID{1}, Relation: &audit.Relation{ID: 7}})
+		if w := d.high(audit.ChunkID{1}); (w != nil) != want {
+			t.Errorf("%s: the chunk is used: %t", name, w != nil)
+		}
+		if !want {
+			if o := <-done; o.Made || o.Why == "" {
+				t.Errorf("%s: outcome %+v", name, o)
+			}
+		}
+	}
+	f("another table", 8, true, true)
+	f("its table", 7, true, false)
+	f("its table, before the low mark", 7, false, true)
+}

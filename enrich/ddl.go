@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/pgwitness/pgwitness/audit"
@@ -111,6 +112,9 @@ type ddlDetails struct {
 func (e *Enricher) appendDDL(dst []audit.Entry, tx *audit.Tx, p *payload) []audit.Entry {
 	ctx := newContext(p, e.rules, rowClaims{})
 	d := p.DDL
+	if e.manned {
+		e.desk.altered(d.Altered)
+	}
 	statement := ""
 	if !e.rules.noStatements {
 		statement = redact(d.Statement, d.Tag, e.rules.secretNames)
@@ -140,7 +144,7 @@ func (i *ddlItem) details(d *ddl, statement string, secret map[string]bool) *ddl
 	}
 	if f := i.followed; f != nil {
 		t.Followed, t.NotFollowed = f.Done, f.Error
-		t.RowsBefore = i.Tag != "CREATE TABLE" && f.Error == ""
+		t.RowsBefore = i.Tag != "CREATE TABLE" && (slices.Contains(f.Done, "stamps") || slices.Contains(f.Done, "published"))
 	}
 	return t
 }

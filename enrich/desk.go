@@ -121,6 +121,20 @@ func (d *Desk) low(id audit.ChunkID) {
 	d.commits = d.commits[:0]
 }
 
+// altered is met where a command altered tables: what was read of one of them
+// may be of before it, or of after it.
+func (d *Desk) altered(list []alteration) {
+	w := d.window
+	if w == nil || !w.met {
+		return // a chunk whose low mark comes later is read behind the command
+	}
+	for i := range list {
+		if list[i].After.OID == w.relation {
+			w.spoil("the table was altered meanwhile")
+		}
+	}
+}
+
 // high is met at the high mark. It returns the window, if its chunk is to be
 // made entries of now; the caller tells the outcome.
 func (d *Desk) high(id audit.ChunkID) *window {

@@ -20,6 +20,7 @@ type Notice struct {
 	Subject  string // table public.orders, function pgwitness.stamp, publication p
 	Severity string // Critical or Suspicious; "": no alarm, the act was announced, or a repair
 	What     string // one sentence
+	Lost     bool   // a table has values that are in no log
 }
 
 // Notices returns what was noticed since the last call. A redelivery is noticed
@@ -35,7 +36,9 @@ func (e *Enricher) notice(i *ddlItem, t *ddlDetails) {
 	if t.Severity == "" && !e.tx.announced && i.followed == nil && i.altered == nil {
 		return
 	}
-	e.notices = append(e.notices, Notice{Subject: i.subject(), Severity: t.Severity, What: t.Why})
+	e.notices = append(e.notices, Notice{
+		Subject: i.subject(), Severity: t.Severity, What: t.Why, Lost: i.altered != nil && len(i.altered.Lost) > 0,
+	})
 }
 
 // subject names an object as the watcher does, which compares catalogs: a

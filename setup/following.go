@@ -33,15 +33,14 @@ type sqlPattern struct {
 	Identity    string `db:"identity"`
 }
 
-// dropTrigger is the event trigger that tells what was dropped.
-const dropTrigger = "pgwitness_drop"
-
-// eventTriggerNames are the event triggers of setup.
-func eventTriggerNames() []string { return []string{"pgwitness_ddl", dropTrigger} }
+// eventTriggers are the names of the event triggers of setup, and their events.
+func eventTriggers() [][2]string {
+	return [][2]string{{"pgwitness_ddl", "ddl_command_end"}, {"pgwitness_drop", "sql_drop"}, {"pgwitness_rewrite", "table_rewrite"}}
+}
 
 // followingFiles are the functions of the event triggers, those first that
 // others call.
-func followingFiles() []string { return []string{"describe", "follow", "ddl"} }
+func followingFiles() []string { return []string{"describe", "lost", "follow", "ddl"} }
 
 // sound reports whether every event trigger is there as setup makes it.
 func (f following) sound() bool {
@@ -51,7 +50,7 @@ func (f following) sound() bool {
 			n++
 		}
 	}
-	return n == len(eventTriggerNames())
+	return n == len(eventTriggers())
 }
 
 func (v *view) lookForFollowing(ctx context.Context, tx pgx.Tx) (f following, err error) {
@@ -158,6 +157,10 @@ func (p *planner) planFollowing() {
 	if !p.objects.Following {
 		p.add("What the event triggers must know: which tables are meant, and what they looked like.", "", []string{"install/following.sql"})
 	}
+	if !p.objects.SidecarFollowing && p.sidecar != p.server.Role && !p.server.SidecarSuperuser {
+		p.add(fmt.Sprintf("The role %s of the sidecar reads which tables want a new baseline.", p.sidecar), "",
+			[]string{"install/rereading.sql"}, "{role}", quoted(p.sidecar))
+	}
 	for _, name := range followingFiles() {
 		p.planFunction(name)
 	}
@@ -194,13 +197,10 @@ func (p *planner) planEventTriggers() {
 	if !p.objects.Following || p.following.unremembered > 0 || altersTables {
 		p.add("What the audited tables look like now, so that entries can tell what an ALTER TABLE changed.", "", []string{"install/remember.sql"})
 	}
-	for _, name := range eventTriggerNames() {
+	for _, e := range eventTriggers() {
+		name, event := e[0], e[1]
 		if slices.Contains(p.following.triggers, eventTrigger{name, true}) {
 			continue
-		}
-		event := "ddl_command_end"
-		if name == dropTrigger {
-			event = "sql_drop"
 		}
 		p.add(fmt.Sprintf("Event trigger %s, which records DDL and has new tables followed.", name), "",
 			[]string{"install/event_trigger.sql"}, "{name}", name, "{event}", event)

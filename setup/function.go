@@ -41,6 +41,7 @@ func whyFunction(name string) string {
 		"claim":               "what a client says in its session variables, for the guards",
 		"guard":               "the trigger function of the guards: refuses what lacks a reason, and records that",
 		"describe":            "what a table looks like",
+		"lost":                "which values a command changed without a row in the log",
 		"follow":              "takes up a new table in the transaction that makes it",
 		"ddl":                 "the function of the event triggers: writes what a command created, altered, granted or dropped",
 	}[name]

@@ -87,6 +87,7 @@ type objects struct {
 	MayReadSecret    bool     `db:"may_read_secret"`
 	Following        bool     `db:"following"`
 	MayReadFollowing bool     `db:"may_read_following"`
+	SidecarFollowing bool     `db:"sidecar_following"`
 	SecretReaders    []string `db:"secret_readers"`
 }
 

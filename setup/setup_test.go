@@ -43,6 +43,8 @@ func TestServers(t *testing.T) {
 
 		{"DDL is recorded", ddlIsRecorded},
 		{"DDL of tables", ddlOfTables},
+		{"DDL that makes values unknown", ddlLoses},
+		{"DDL leaves UPDATE alone", ddlLeavesUpdates},
 		{"DDL makes new tables followed", ddlFollows},
 		{"DDL never fails", ddlNeverFails},
 		{"DDL under a hostile search path", ddlUnderHostileSearchPath},

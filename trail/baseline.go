@@ -26,6 +26,7 @@ func (f *Fold) addBaselineNote(e *audit.Entry) error {
 		}
 		if f.era++; details.Get("rows_before").Text == "replaced" {
 			f.clear()
+			f.doubts = nil // they were of rows that are replaced
 		}
 	case "baseline_completed":
 		f.forget()

@@ -24,6 +24,7 @@ type redefinition struct {
 	Renamed     map[string]string `json:"renamed_columns"`
 	Added       json.RawMessage   `json:"added_columns"` // with the value in the rows that were there
 	Unknown     []string          `json:"unknown_values"`
+	Logged      string            `json:"persistence"` // it is in the log from here on, or is no more
 }
 
 // redefined applies an entry about DDL. A table that is renamed leaves its rows
@@ -72,7 +73,13 @@ func (f *Fold) reshaped(e *audit.Entry, d redefinition) error {
 		f.columns[name], f.names[i] = i, name
 	}
 	for _, name := range d.Unknown {
+		if slices.Contains(f.key, name) { // under which key a row lies is not known either
+			f.doubts, f.complete = append(f.doubts, doubt{sequence: e.Sequence}), false
+		}
 		f.doubts = append(f.doubts, doubt{e.Sequence, name})
+	}
+	if d.Logged != "" {
+		f.doubts, f.complete = append(f.doubts, doubt{sequence: e.Sequence}), false
 	}
 	if d.Added == nil {
 		return nil

@@ -22,6 +22,7 @@ SELECT n.oid IS NOT NULL                                                    AS s
        pattern.oid IS NOT NULL AND remembered.oid IS NOT NULL              AS following,
        coalesce(has_table_privilege(current_user, pattern.oid, 'SELECT')
                 AND has_table_privilege(current_user, remembered.oid, 'SELECT'), false) AS may_read_following,
+       coalesce(has_table_privilege(s.oid, remembered.oid, 'SELECT'), false) AS sidecar_following,
        ARRAY(SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END
                FROM aclexplode(secret.relacl) AS a
               WHERE a.grantee <> secret.relowner AND a.grantee IS DISTINCT FROM s.oid

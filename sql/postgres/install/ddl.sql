@@ -1,4 +1,4 @@
--- The function of both event triggers: writes a message 'D1' (docs/ddl.md) of
+-- The function of all event triggers: writes a message 'D1' (docs/ddl.md) of
 -- what a command created, altered, granted or dropped, and has new tables
 -- followed, in the transaction of the command. As its owner, because only he
 -- may read the key, and behind every such command of every client, so:
@@ -8,6 +8,9 @@
 --     is less than a deadlock takes to be noticed.
 --   * What it does itself fires it again; then it returns. It knows itself by a
 --     word in a setting of the transaction, which nobody else can compute.
+--
+-- Before the rows of a table are written anew, the third event trigger notes
+-- for which columns: the catalog does not tell it later (ALTER TYPE int USING n + 1).
 --
 -- Temporary objects are passed over. No event trigger tells of roles, databases,
 -- tablespaces, subscriptions' passwords and event triggers themselves: those are
@@ -32,7 +35,15 @@ BEGIN
     IF own = current_setting('pgwitness.following', true) THEN
         RETURN;
     END IF;
-    IF TG_EVENT = 'ddl_command_end' THEN
+    IF TG_EVENT = 'table_rewrite' THEN
+        UPDATE pgwitness.audited AS a
+           SET known = a.known || jsonb_build_object('x', coalesce(a.known -> 'x', '[]') || to_jsonb(ARRAY(
+                 SELECT c.attnum::integer FROM pg_attribute AS c
+                  WHERE c.attrelid = a.relation AND c.attnum > 0 AND age(c.xmin) <= 0   -- this transaction worked on it
+                    AND (pg_event_trigger_table_rewrite_reason() & 4 <> 0 OR c.attgenerated = 's'))))
+         WHERE a.relation = pg_event_trigger_table_rewrite_oid() AND pg_event_trigger_table_rewrite_reason() & 6 <> 0; -- 2 a default, 4 a type
+        RETURN;
+    ELSIF TG_EVENT = 'ddl_command_end' THEN
         SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                  'tag', c.command_tag, 'type', lower(c.object_type), 'schema', c.schema_name, 'name', c.object_identity,
                  'ext', CASE WHEN c.in_extension THEN coalesce((
@@ -41,6 +52,7 @@ BEGIN
                            AND d.refclassid = 'pg_extension'::regclass LIMIT 1), '') END)) ORDER BY c.ordinality),
                array_agg(CASE c.classid WHEN 'pg_class'::regclass THEN c.objid
                                         WHEN 'pg_trigger'::regclass THEN (SELECT t.tgrelid FROM pg_trigger AS t WHERE t.oid = c.objid)
+                                        WHEN 'pg_type'::regclass THEN c.objid
                                         WHEN 'pg_namespace'::regclass THEN c.objid END)
           INTO objects, touched
           FROM pg_event_trigger_ddl_commands() WITH ORDINALITY AS c
@@ -66,7 +78,7 @@ BEGIN
     END IF;
 
     -- With a table come its partitions and heirs, with a schema its tables, and
-    -- what was a partition of it before.
+    -- what was a partition of it before; with a type the tables that have values of it.
     WITH RECURSIVE family(oid) AS (
            SELECT u.oid FROM unnest(touched) AS u(oid) WHERE u.oid IS NOT NULL
             UNION
@@ -77,21 +89,32 @@ BEGIN
          ), descendants(oid) AS (
            SELECT f.oid FROM family AS f
             UNION
-           SELECT i.inhrelid FROM pg_inherits AS i JOIN descendants AS d ON i.inhparent = d.oid)
-    SELECT array_agg(d.oid) INTO touched FROM descendants AS d;
+           SELECT i.inhrelid FROM pg_inherits AS i JOIN descendants AS d ON i.inhparent = d.oid
+         ), dependants(oid) AS (
+           SELECT d.oid FROM descendants AS d
+            UNION
+           SELECT a.relation FROM pgwitness.audited AS a JOIN descendants AS d ON a.known -> 'f' @> jsonb_build_array(jsonb_build_array(d.oid::bigint))
+            WHERE TG_TAG IN ('ALTER TABLE', 'ALTER TYPE'))
+    SELECT array_agg(d.oid) INTO touched FROM dependants AS d;
 
     PERFORM set_config('pgwitness.following', own, true);
     followed := pgwitness.follow(touched);
     PERFORM set_config('pgwitness.following', '', true);
 
+    -- The transaction that made values unknown last is kept (z): it tells the sidecar
+    -- that the table wants a new baseline.
     WITH seen AS (
            SELECT a.relation, a.known AS before, pgwitness.describe(a.relation, false) AS now
              FROM pgwitness.audited AS a WHERE a.relation = ANY (touched)
          ), changed AS (
-           UPDATE pgwitness.audited AS a SET known = s.now FROM seen AS s
-            WHERE a.relation = s.relation AND s.now IS NOT NULL AND s.now <> s.before
-        RETURNING a.relation, s.before)
-    SELECT jsonb_agg(jsonb_build_object('before', c.before, 'after', pgwitness.describe(c.relation, true)) ORDER BY c.relation)
+           SELECT s.relation, s.before, s.now, d.after, pgwitness.lost(s.before, d.after) AS lost
+             FROM seen AS s CROSS JOIN LATERAL (SELECT pgwitness.describe(s.relation, true) AS after) AS d
+            WHERE s.now IS NOT NULL AND s.now <> s.before - 'z'
+         ), kept AS (
+           UPDATE pgwitness.audited AS a
+              SET known = c.now || jsonb_strip_nulls(jsonb_build_object('z', CASE WHEN c.lost IS NULL THEN c.before ->> 'z' ELSE pg_current_xact_id()::text END))
+             FROM changed AS c WHERE a.relation = c.relation)
+    SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('before', c.before - '{l,f,x,z}'::text[], 'after', c.after - '{l,f}'::text[], 'lost', c.lost)) ORDER BY c.relation)
       INTO altered FROM changed AS c;
 
     IF TG_TAG IN ('GRANT', 'REVOKE') THEN

@@ -6,7 +6,10 @@
 -- A table that is followed already is only published, when it got another name
 -- or is a partition no more: a trigger that somebody disabled stays disabled, and
 -- a table that he took out of the publication stays out, because what was done
--- against the auditor is to be seen, and not to be smoothed over.
+-- against the auditor is to be seen, and not to be smoothed over. But where the
+-- command took away what UPDATE and DELETE of a published table need, a key, or
+-- added a virtual column, which FULL does not bear, another replica identity is
+-- given; where there is none, it is published no more: the application goes before.
 CREATE OR REPLACE FUNCTION pgwitness.follow(touched oid[]) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -25,6 +28,8 @@ BEGIN
                      AND (a.relation IS NULL OR a.known ->> 's' <> n.nspname OR a.known ->> 'n' <> c.relname OR a.known -> 'a' <> '[]')
                     THEN own.publication END AS publication,
                a.relation IS NULL AS fresh,
+               a.known ->> 'i' = c.relreplident AS unchanged,
+               own.publication AS own_publication,
                EXISTS (SELECT FROM pg_attribute AS v WHERE v.attrelid = c.oid AND v.attgenerated = 'v' AND NOT v.attisdropped) AS has_virtual,
                EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate AND i.indisvalid) AS has_key,
                EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisreplident) AS has_index
@@ -72,6 +77,19 @@ BEGIN
                  WHERE installed.relation <> excluded.relation;
                 EXECUTE format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', t.table_name, CASE code WHEN 'f' THEN 'FULL' ELSE 'DEFAULT' END);
                 done := done || 'replica identity'::text;
+            END IF;
+            IF t.unchanged AND t.relkind = 'r'
+               AND (t.relreplident = 'f' AND t.has_virtual OR t.relreplident = 'd' AND NOT t.has_key OR t.relreplident = 'i' AND NOT t.has_index) THEN
+                IF t.wanted <> 'k' AND (t.has_key OR NOT t.has_virtual) THEN
+                    EXECUTE format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', t.table_name, CASE WHEN t.has_virtual THEN 'DEFAULT' ELSE 'FULL' END);
+                    done := done || 'replica identity'::text;
+                ELSIF EXISTS (SELECT FROM pg_publication_rel AS r JOIN pg_publication AS p ON p.oid = r.prpubid
+                               WHERE r.prrelid = t.oid AND p.pubname = t.own_publication) THEN
+                    EXECUTE format('ALTER PUBLICATION %I DROP TABLE ONLY %s', t.own_publication, t.table_name);
+                    DELETE FROM pgwitness.installed AS i WHERE i.kind = 'published' AND i.relation = t.oid;
+                    DELETE FROM pgwitness.audited AS a WHERE a.relation = t.oid; -- it is taken up again when it can be
+                    done := done || 'published no more'::text;
+                END IF;
             END IF;
             IF t.fresh AND NOT coalesce((pgwitness.describe(t.oid, false) ->> 'w')::boolean, false) THEN
                 EXECUTE format('CREATE OR REPLACE TRIGGER pgwitness_stamp BEFORE INSERT OR UPDATE OR DELETE ON %s

@@ -52,7 +52,7 @@ SELECT jsonb_build_object(
             SELECT 'event trigger ' || e.evtname, concat(e.oid, '.', e.xmin),
                    CASE WHEN e.evtenabled = 'A' AND e.evttags IS NULL AND e.evtfoid = to_regprocedure('pgwitness.ddl()') THEN 'sound' ELSE 'not sound' END, ''
               FROM pg_catalog.pg_event_trigger AS e
-             WHERE e.evtname IN ('pgwitness_ddl', 'pgwitness_drop')
+             WHERE e.evtname IN ('pgwitness_ddl', 'pgwitness_drop', 'pgwitness_rewrite')
              UNION ALL
             SELECT 'schema ' || n.nspname, concat(n.oid, '.', n.xmin), '', concat_ws(' ', n.nspowner, n.nspacl::text)
               FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'pgwitness') AS o),
