@@ -111,7 +111,7 @@ func Actions() []string {
 		"login", "logout", "login_failed", "read", "mfa_challenge", "api_call", "key_created", "key_rotated", "key_revoked",
 		"grant", "revoke", "role_change", "price_change", "erase",
 		"refused", "forged_context", "gap", "heartbeat", "start", "stop", "publication_changed", "setup", "guard_changed",
-		"ddl", "role_changed", "audit_tampered", "alarms_acknowledged", "table_followed",
+		"ddl", "role_changed", "audit_tampered", "alarms_acknowledged", "table_followed", "verify",
 		"baseline", "baseline_started", "baseline_completed", "baseline_skipped",
 	}
 }
