@@ -251,6 +251,7 @@ func checkCoverage(t *testing.T, w *witnessed) {
 		Offenders []trail.Offender    `json:"unattributed"`
 	}
 	w.must("acknowledge", "--reason", "the tests tamper with triggers")
+	w.sync(time.Minute) // status reads what is stored
 	if err := json.Unmarshal([]byte(w.must("status", "--json")), &status); err != nil {
 		t.Fatal(err)
 	}
