@@ -15,6 +15,7 @@ import (
 // answer says who, in which role, when, where, and why or that no reason was
 // given. Then it shows that an entry that somebody altered is found.
 func TestDemoAnswersTheCFO(t *testing.T) {
+	t.Parallel()
 	parts := harness.Parts(t)
 	out, err := exec.Command(harness.Binary(t), "demo", "--duration", "1s", "--rate", "20", "--engines", parts.Dir).CombinedOutput()
 	if err != nil {

@@ -59,6 +59,7 @@ func threeChanges(source, first, second string) []credited {
 // TestRecipes runs the code of docs/recipes.md, each recipe in a program that
 // knows nothing of the others, and looks at what the trail says.
 func TestRecipes(t *testing.T) {
+	t.Parallel()
 	pg, ch := harness.Postgres(t), harness.ClickHouse(t)
 	pg.Exec("CREATE TABLE orders (id serial PRIMARY KEY, item text, total int NOT NULL DEFAULT 0)")
 	s := newSidecar(t, pg, ch, `
