@@ -46,6 +46,13 @@ type credited struct {
 	Request               string
 }
 
+// recipeCase is a recipe, the program around it, and what the trail must say.
+type recipeCase struct {
+	name string
+	run  func(*testing.T, *harness.PG)
+	want []credited
+}
+
 // The changes that every program makes: an insert as one user, an update as
 // another, and one as nobody, whom PostgreSQL alone knows.
 func threeChanges(source, first, second string) []credited {
@@ -75,11 +82,7 @@ streams:
 	withRequests[0].Request, withRequests[1].Request = "r-1", "r-2"
 	commented := threeChanges("comment", "orders/", "orders/<str:item>/")
 	commented[1].Actor, commented[2].Route = "50%/*o'malley*/", "orders/<str:item>/"
-	cases := []struct {
-		name string
-		run  func(*testing.T, *harness.PG)
-		want []credited
-	}{
+	cases := []recipeCase{
 		{"knex", runNode, withRequests},
 		{"django", runPython, commented},
 		{"sqlalchemy", runPython, threeChanges("session", "/orders", "/orders/{id}")},
@@ -90,6 +93,10 @@ streams:
 			{"update", "db:postgres", "observed", "job ReportJob", "Shop", ""},
 			{"update", "db:postgres", "observed", "orders#update", "Shop", ""},
 		}},
+	}
+	if os.Getenv("PGWITNESS_APP") != "" { // 170 MB, so only make test-app has it
+		interactive := credited{Action: "update", Actor: "u-43", Source: "session"}
+		cases = append(cases, recipeCase{"prisma", runNode, append(threeChanges("session", "", ""), interactive)})
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { c.run(t, pg) })
@@ -182,12 +189,16 @@ func runProgram(t *testing.T, pg *harness.PG, env []string, command string, args
 }
 
 func runNode(t *testing.T, pg *harness.PG) {
-	modules, err := filepath.Abs("recipes/node_modules")
+	where, target := "recipes/node_modules", "make recipes"
+	if recipeName(t) == "prisma" {
+		where, target = "recipes/prisma/node_modules", "make test-app"
+	}
+	modules, err := filepath.Abs(where)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(modules, recipeName(t))); err != nil {
-		t.Fatalf("the package is not installed: %v\nhint: run `make recipes`", err)
+		t.Fatalf("the package is not installed: %v\nhint: run `%s`", err, target)
 	}
 	runProgram(t, pg, []string{"NODE_PATH=" + modules}, "node", program(t, recipeName(t), ".cjs"))
 }
