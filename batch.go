@@ -1,6 +1,8 @@
 package pgwitness
 
 import (
+	"context"
+	"slices"
 	"time"
 
 	"github.com/pgwitness/pgwitness/audit"
@@ -32,19 +34,27 @@ func (b *batch) empty() bool { return len(b.entries) == 0 && b.ack == 0 }
 // gatherer turns transactions into batches. It is owned by the gather loop.
 type gatherer struct {
 	enrich  enricher
+	fill    filler // nil: nothing is personal
 	seal    sealer
 	limits  BatchConfig
-	head    audit.Head // behind the last entry that was put into a batch and sealed
+	head    audit.Head // behind the last entry that was sealed
+	last    int64      // timestamp of the last entry of a full batch
 	stored  audit.Head // what the trail held when the stream was taken up
 	current *batch
-	ready   []*batch      // full, sealed, in order
+	ready   []*batch      // full, in order
 	spare   []audit.Entry // memory of a batch that is done with
 }
 
 // enricher makes entries of a transaction; see enrich.Enricher.Append.
 type enricher interface {
 	Append(dst []audit.Entry, tx *audit.Tx, before int64) []audit.Entry
+	// Blanks returns the blanks of the entries made since the last call.
+	Blanks() []audit.Blank
 }
+
+// filler writes tokens into blanks. When it returns nil, what opens them is
+// durable; until then none of their entries may be sealed. See personal.fill.
+type filler func(ctx context.Context, blanks []audit.Blank) error
 
 // sealer links entries behind a head; see chain.Sealer.Seal.
 type sealer interface {
@@ -52,7 +62,7 @@ type sealer interface {
 }
 
 func newGatherer(e enricher, s sealer, limits BatchConfig, head audit.Head) *gatherer {
-	return &gatherer{enrich: e, seal: s, limits: limits, head: head, stored: head, current: &batch{}}
+	return &gatherer{enrich: e, seal: s, limits: limits, head: head, last: head.Timestamp, stored: head, current: &batch{}}
 }
 
 // add takes the transactions of feed in. Batches that became full are in
@@ -89,7 +99,7 @@ func (g *gatherer) lastTimestamp() int64 {
 	if n := len(g.current.entries); n > 0 {
 		return g.current.entries[n-1].Timestamp
 	}
-	return g.head.Timestamp
+	return g.last
 }
 
 // dropStored removes from entries[start:] what the trail holds already: after
@@ -123,25 +133,38 @@ func (g *gatherer) splitMonths(start int, now time.Time) {
 	}
 }
 
-// flush seals the current batch and opens the next one.
+// flush makes the current batch ready and opens the next one.
 func (g *gatherer) flush() {
 	b := g.current
 	if b.empty() {
 		return
 	}
-	b.before = g.head
-	g.head = g.seal.Seal(g.head, b.entries)
-	b.after = g.head
+	if n := len(b.entries); n > 0 {
+		g.last = b.entries[n-1].Timestamp
+	}
 	g.ready = append(g.ready, b)
 	g.current = &batch{entries: g.spare}
 	g.spare = nil
 }
 
-// take returns the batches that became full since the last call.
-func (g *gatherer) take() []*batch {
+// take returns the batches that became full since the last call, sealed. In
+// front of that it fills in the tokens of personal values, which may have to
+// wait for ClickHouse. A crash in there leaves at most keys that no entry uses.
+func (g *gatherer) take(ctx context.Context) ([]*batch, error) {
 	ready := g.ready
 	g.ready = nil
-	return ready
+	if len(ready) > 0 && g.fill != nil {
+		covered := func(b audit.Blank) bool { return g.stored.Covers(b.Position) } // its entry was dropped
+		if err := g.fill(ctx, slices.DeleteFunc(g.enrich.Blanks(), covered)); err != nil {
+			return nil, err
+		}
+	}
+	for _, b := range ready {
+		b.before = g.head
+		g.head = g.seal.Seal(g.head, b.entries)
+		b.after = g.head
+	}
+	return ready, nil
 }
 
 // recycle takes the memory of a batch back, whose entries nobody reads any more.

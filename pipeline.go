@@ -32,7 +32,9 @@ const (
 // ends or something fails. It is the protocol of exactly-once:
 //
 //	read     a whole committed transaction, or a part of a large one
-//	gather   entries of it, without those that are stored already; sealed
+//	gather   entries of it, without those that are stored already
+//	fill     tokens into the places of personal values, once their keys are durable
+//	seal     the entries, number by number
 //	keep     one insert of one month into ClickHouse: THE COMMIT POINT; or, while
 //	         ClickHouse is away, one synced frame in the spool
 //	save     the position up to which the log is kept, in the same place
@@ -158,7 +160,11 @@ func (p *pipeline) gatherAll(ctx context.Context, feeds <-chan audit.Feed, parce
 // hand passes full batches on, blocking while the sink is busy: that is the
 // back-pressure.
 func (p *pipeline) hand(ctx context.Context, parcels chan<- parcel) error {
-	for _, b := range p.gather.take() {
+	batches, err := p.gather.take(ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range batches {
 		next := parcel{batch: b}
 		if len(b.entries) > 0 {
 			prepared, err := p.sink.Prepare(b.entries)

@@ -32,6 +32,7 @@ type storage struct {
 	stream  string
 	sink    *sink.Sink
 	spool   *spool.Spool
+	vault   *personal // brought to ClickHouse before any entry; nil: nothing is personal
 	limits  BatchConfig
 	limit   int64       // spool.Config.MaxRetainedWAL
 	known   spool.Known // remembered with each position; Head and Position are filled in
@@ -149,6 +150,9 @@ func (s *storage) save(ctx context.Context, lsn audit.LSN) error {
 func (s *storage) insert(ctx context.Context, next parcel) error {
 	began := time.Now()
 	err := s.pressure.during(ctx, func(ctx context.Context) error {
+		if err := s.vault.flush(ctx); err != nil {
+			return err
+		}
 		_, err := s.sink.Insert(ctx, next.batch.before, next.prepared)
 		return err
 	})
@@ -317,6 +321,9 @@ func (s *storage) move(ctx context.Context, head audit.Head, entries []audit.Ent
 	}
 	b := &batch{before: head, after: prepared.Head(), rows: len(entries), oldest: entries[0].Timestamp}
 	began := time.Now()
+	if err := s.vault.flush(ctx); err != nil {
+		return head, err
+	}
 	if head, err = s.sink.Insert(ctx, head, prepared); err != nil {
 		return head, err
 	}
@@ -381,7 +388,9 @@ func (s *storage) watch(ctx context.Context) error {
 		if err != nil {
 			continue // the reader will notice, and tell
 		}
-		s.pressure.look(tooMuch(slot, s.limit), time.Now())
+		now := time.Now()
+		s.pressure.look(tooMuch(slot, s.limit), now)
+		s.vault.look(tooMuch(slot, s.limit), now)
 		s.metrics.spooled(s.stream, s.spool.State(), s.isSpooling())
 	}
 	return nil

@@ -35,6 +35,14 @@ type Enricher struct {
 	tx      txState
 	arena   arena
 	scratch []byte
+
+	blanks   []audit.Blank  // since the last call of Blanks
+	round    int            // calls of Blanks so far
+	holes    []hole         // of the text that is being written
+	whose    []string       // subjects of the image at hand, by their index in the plan
+	name     []byte         // scratch of subjects
+	position audit.Position // of the entry at hand
+
 	stats   Stats
 	notices []Notice
 }
@@ -156,6 +164,7 @@ func (e *Enricher) appendRow(dst []audit.Entry, tx *audit.Tx, c *audit.Change) [
 	n.ResourceID = e.resourceID(p, c)
 	action, ruleError := e.rules.action(p, c, e.tx.rows[c.Relation.ID])
 	n.Action = action
+	notes.personalID = p.personalKey && n.ResourceID != nil
 	if ruleError != "" {
 		notes.ruleError = ruleError
 		e.stats.RuleErrors++
@@ -179,6 +188,10 @@ func (e *Enricher) governing() *context {
 
 // begin appends an entry that has everything that does not depend on the row.
 func (e *Enricher) begin(dst []audit.Entry, ctx *context, tx *audit.Tx) ([]audit.Entry, *audit.Entry) {
+	e.position = audit.Position{CommitLSN: tx.CommitLSN, Ordinal: e.tx.ordinal}
+	if ctx.personal != nil {
+		e.renew(ctx)
+	}
 	dst = append(dst, ctx.template)
 	n := &dst[len(dst)-1]
 	n.Stream = e.stream
