@@ -152,7 +152,7 @@ func (e *Enricher) appendRow(dst []audit.Entry, tx *audit.Tx, c *audit.Change) [
 	ctx := e.governing()
 	p := e.plan(c.Relation)
 	bypassed := ctx == e.unknown
-	if p.row != (rowColumns{-1, -1}) || e.tx.activity != (activity{}) {
+	if p.row != (rowColumns{-1, -1}) || e.rules.activity && e.tx.activity != (activity{}) {
 		ctx = e.rowContext(ctx, p, c)
 	}
 	dst, n := e.begin(dst, ctx, tx)
