@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pgwitness/pgwitness/test/harness"
+	"github.com/pgwitness/pgwitness/test/network"
 )
 
 // Case 18: whatever interrupts the connection to PostgreSQL, and however, the
@@ -40,14 +41,14 @@ func TestCase18Interruptions(t *testing.T) {
 			eventuallyIn(t, pg, "SELECT count(*) FROM pg_replication_slots WHERE active", "0")
 			signal(t, pid, syscall.SIGCONT)
 		}},
-		{"cut", toPG.reset},
+		{"cut", toPG.Reset},
 		{"black_hole", func() {
-			toPG.turn(hole)
+			toPG.Turn(network.Hole)
 			insert()
 			eventuallyIn(t, pg, "SELECT count(*) FROM pg_replication_slots WHERE active", "0")
-			toPG.turn(fair)
+			toPG.Turn(network.Fair)
 		}},
-		{"half_open", func() { toPG.halve(true) }},
+		{"half_open", func() { toPG.Halve(true) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			insert()
@@ -113,7 +114,7 @@ func TestCase18Failover(t *testing.T) {
 			pg.Exec("INSERT INTO orders SELECT i, 'primary' FROM generate_series(2, 500) AS i")
 			pg.Kill() // what the standby has not got is lost, and must not be in the trail
 			standby.Promote()
-			toPG.lead(hostOf(t, standby.DSN()))
+			toPG.Lead(network.Host(t, standby.DSN()))
 			s.pg = standby
 
 			if !copies {
