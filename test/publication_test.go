@@ -70,4 +70,3 @@ func TestGapOfAPublication(t *testing.T) {
 	s.endsWith(5, "publication_missing")
 	s.stop()
 }
-
