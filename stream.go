@@ -179,6 +179,8 @@ func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader, 
 
 // secrets reads the stamp key and the stream secret from the audited database.
 func (s *stream) secrets(ctx context.Context) (setup.Keys, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Postgres.ConnectTimeout)
+	defer cancel()
 	conn, err := pgx.Connect(ctx, s.cfg.Postgres.DSN)
 	if err != nil {
 		return setup.Keys{}, fmt.Errorf("connect to audited database: %w", err)

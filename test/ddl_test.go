@@ -188,6 +188,7 @@ func caseFoldThroughDDL(t *testing.T, s *sidecar) {
 // Without event triggers the watcher follows new tables, late, and says so; what
 // is done against the auditor is found by comparison.
 func TestDDLWithoutEventTriggers(t *testing.T) {
+	t.Parallel()
 	pg := harness.Postgres(t)
 	s := newWatched(t, pg, "late")
 	pg.Exec("DROP EVENT TRIGGER pgwitness_ddl; DROP EVENT TRIGGER pgwitness_drop")

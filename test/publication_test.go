@@ -11,6 +11,7 @@ import (
 // Case 20: an edit of the publication hides changes without a trace in the log.
 // It becomes an entry, also when it was taken back, and also when nobody looked.
 func TestGapOfAPublication(t *testing.T) {
+	t.Parallel()
 	type edit struct{ name, do, undo, says string }
 	edits := []edit{
 		{"table out", "ALTER PUBLICATION {p} DROP TABLE orders", "ALTER PUBLICATION {p} ADD TABLE ONLY orders", "orders: taken out of the publication"},

@@ -35,6 +35,7 @@ func wantOut(t testing.TB, text, part string) {
 }
 
 func TestReconcile(t *testing.T) {
+	t.Parallel()
 	pg, ch := harness.Postgres(t), harness.ClickHouse(t)
 	pg.Exec(continuityTables)
 	s := newSidecar(t, pg, ch, "streams:\n  - name: shop\n    postgres: {dsn: \"${SHOP_DSN}\"}\n    tables: [{name: \"public.*\"}]\n    heartbeat_interval: 0s\n")

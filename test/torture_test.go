@@ -77,6 +77,7 @@ type bench struct {
 // each, in order, by whom they were made; the fold is the tables; the chain
 // holds and declares no gap.
 func TestTorture(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	duration, err := time.ParseDuration(os.Getenv(tortureTime))
 	if err != nil {

@@ -87,6 +87,7 @@ func (w write) trip(direct *sidecar, toPG, toCH *network.Proxy, persisted bool) 
 // reported failed. The sidecar goes on by itself, and nothing is lost, doubled
 // or taken for a gap.
 func TestCase25EveryExternalWrite(t *testing.T) {
+	t.Parallel()
 	pg := harness.Postgres(t)
 	pg.Exec(ordersTable)
 	running, s, toPG, toCH := throughProxies(t, pg, harness.ClickHouse(t), watchful("writes"))
