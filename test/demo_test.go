@@ -1,6 +1,7 @@
 package test
 
 import (
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -17,7 +18,9 @@ import (
 func TestDemoAnswersTheCFO(t *testing.T) {
 	t.Parallel()
 	parts := harness.Parts(t)
-	out, err := exec.Command(harness.Binary(t), "demo", "--duration", "1s", "--rate", "20", "--engines", parts.Dir).CombinedOutput()
+	c := exec.Command(harness.Binary(t), "demo", "--duration", "1s", "--rate", "20", "--engines", parts.Dir)
+	c.Env = append(os.Environ(), harness.RaceOptions)
+	out, err := c.CombinedOutput()
 	if err != nil {
 		t.Fatalf("pgwitness demo: %v\n%s", err, out)
 	}

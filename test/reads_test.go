@@ -30,7 +30,7 @@ func TestReadsAreEntries(t *testing.T) {
 	pg.Exec("CREATE TABLE orders (id int PRIMARY KEY, status text)")
 	s := newSidecar(t, pg, ch, `
 streams:
-  - name: shop
+  - name: reads
     postgres: {dsn: "${SHOP_DSN}", idle_interval: 500ms}
     heartbeat_interval: 0s
     tables: [{name: public.orders, resource: order}]
@@ -60,7 +60,7 @@ streams:
 		t.Fatal(err)
 	}
 	read := func(action, verb string, asked map[string]any) readerAct {
-		return readerAct{action, "pgwitness.trail", "shop", "carla", "human", map[string]any{"verb": verb, "asked": asked, "reads_as": "reader", "host": host}}
+		return readerAct{action, "pgwitness.trail", "reads", "carla", "human", map[string]any{"verb": verb, "asked": asked, "reads_as": "reader", "host": host}}
 	}
 	got := s.readerActs(t)
 	for i, keys := range [][]string{{"since"}, nil, {"at"}} {
@@ -81,7 +81,7 @@ streams:
 		read("read", "trail", map[string]any{"type": "order", "id": "1", "since": "then", "limit": "5"}),
 		read("export", "trail", map[string]any{"actor": "an e-mail address", "limit": "1000"}),
 		read("read", "state", map[string]any{"type": "order", "id": "1", "at": "then"}),
-		{"verify", "pgwitness.stream", "shop", "cron:nightly-verify", "cron", map[string]any{
+		{"verify", "pgwitness.stream", "reads", "cron:nightly-verify", "cron", map[string]any{
 			"holds": true, "complete": true, "from": 0.0, "findings": 0.0, "continuity": true, "reconcile": false, "host": host,
 			"verdicts": map[string]any{"integrity": "holds", "completeness": "holds", "freshness": "not_checked", "anchoring": "not_checked", "openings": "not_checked"},
 		}},

@@ -71,7 +71,7 @@ func TestRecipes(t *testing.T) {
 	pg.Exec("CREATE TABLE orders (id serial PRIMARY KEY, item text, total int NOT NULL DEFAULT 0)")
 	s := newSidecar(t, pg, ch, `
 streams:
-  - name: shop
+  - name: recipes
     postgres: {dsn: "${SHOP_DSN}", idle_interval: 500ms}
     heartbeat_interval: 0s
     tables: [{name: public.orders}]

@@ -44,7 +44,10 @@ type sidecar struct {
 
 // newSidecar writes a configuration for the given streams part, whose DSN is
 // filled in, and runs `pgwitness setup`. Where the test says nothing of the
-// baseline there is none, so that every entry is of a change that it made.
+// baseline there is none, so that every entry is of a change that it made. A
+// test that runs beside others has a stream of its own name, because that is in
+// the name of its slot, and slots belong to the whole server. So do roles: a test
+// that watches them runs alone.
 func newSidecar(t testing.TB, pg *harness.PG, ch *harness.CH, streams string) *sidecar {
 	t.Helper()
 	s := &sidecar{t: t, pg: pg, ch: ch, binary: harness.Binary(t)}
