@@ -38,7 +38,6 @@ const fromSelf = "rule:pgwitness"
 // ownContext is who acts where pgwitness itself does.
 func ownContext(r *rules) *context {
 	a := newAttribution()
-	a.personal = r.personal
 	a.take(actorID, "system:pgwitness", fromSelf)
 	a.take(actorType, "system", fromSelf)
 	a.take(sourceName, "pgwitness", fromSelf)
@@ -142,7 +141,7 @@ func (e *Enricher) appendExisting(dst []audit.Entry, tx *audit.Tx, p *plan, row 
 	n.SchemaName, n.TableName = p.schema, p.table
 	n.Operation, n.Action = words.baseline, words.baseline
 	n.NewValues = e.image(p, row, nil)
-	ns := notes{personalID: p.personalKey && n.ResourceID != nil}
+	var ns notes
 	for i, v := range row {
 		if v.Kind == audit.Unchanged && i < len(p.columns) {
 			ns.unknown = append(ns.unknown, p.columns[i].name)

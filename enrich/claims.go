@@ -134,7 +134,6 @@ func (a *attribution) takeClaims(p *payload, r *rules) {
 		return
 	}
 	said := newAttribution()
-	said.personal = a.personal
 	said.takeSession(p)
 	said.takePresets(p)
 	said.takeComments(p)

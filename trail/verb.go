@@ -122,8 +122,6 @@ func intransitive(action string) string {
 		return "began to watch"
 	case "stop":
 		return "stopped watching"
-	case "verify":
-		return "verified the trail"
 	}
 	return ""
 }
