@@ -18,6 +18,7 @@ MATRIX  := engines/matrix/node_modules/.package-lock.json
 OLDEST  := engines/oldest/node_modules/.package-lock.json
 RECIPES := test/recipes/node_modules/.package-lock.json
 APP     := test/app/node_modules/.package-lock.json
+PRISMA  := test/recipes/prisma/node_modules/.package-lock.json
 ISOLATE := test/app/node_modules/isolated-vm/out/isolated_vm.node
 
 .PHONY: help
@@ -29,7 +30,7 @@ engines: $(ENGINES) ## Fetch the real PostgreSQL and ClickHouse engines (npm, by
 
 # npm writes node_modules/.package-lock.json last, so it stands for a whole
 # installation; its age against the lock file says whether it is the right one.
-$(ENGINES) $(MATRIX) $(OLDEST) $(RECIPES) $(APP): %/node_modules/.package-lock.json: %/package-lock.json %/package.json
+$(ENGINES) $(MATRIX) $(OLDEST) $(RECIPES) $(PRISMA) $(APP): %/node_modules/.package-lock.json: %/package-lock.json %/package.json
 	@command -v npm >/dev/null || { echo "npm is not installed: it brings the engines (Debian: apt-get install npm)" >&2; exit 1; }
 	npm ci --prefix $* --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
@@ -81,21 +82,26 @@ $(ISOLATE): $(APP)
 	npm rebuild --prefix test/app --ignore-scripts=false --loglevel=error isolated-vm
 	@touch $@
 
+# Prisma's client is made out of its schema. That needs none of the programs that
+# it would fetch from a place of its own, so it is given another in their stead.
+PRISMA_CLIENT := test/recipes/prisma/node_modules/.prisma/client/index.js
+$(PRISMA_CLIENT): $(PRISMA) test/recipes/prisma/schema.prisma
+	cd test/recipes/prisma && PRISMA_SCHEMA_ENGINE_BINARY="$$(type -P true)" PRISMA_QUERY_ENGINE_LIBRARY="$$(type -P true)" node_modules/.bin/prisma generate --no-hints
+	@touch $@
+
 .PHONY: test-app
-test-app: engines $(ISOLATE) ## Run a session in Directus, as npm brings it, against an audited database (430 MB, minutes). Writes docs/third-party-application.md
-	PGWITNESS_APP=1 PGWITNESS_APP_REPORT="$(CURDIR)/docs/third-party-application.md" go test -count=1 -timeout 15m -v -run ThirdPartyApplication ./test
+test-app: engines recipes $(ISOLATE) $(PRISMA_CLIENT) ## Run Directus, as npm brings it, and Prisma against an audited database (600 MB, minutes). Writes docs/third-party-application.md
+	PGWITNESS_APP=1 PGWITNESS_APP_REPORT="$(CURDIR)/docs/third-party-application.md" go test -count=1 -timeout 15m -v -run 'ThirdPartyApplication|TestRecipes' ./test
 
 .PHONY: test-matrix
 test-matrix: $(MATRIX) test ## Run every test, those over PostgreSQL versions on 14 to 18
 
 # Each benchmark starts its own servers, and writes its tables and their JSON
-# into bench/. BENCH_RUNS and BENCH_ROWS shorten it; BENCH_AGAINST names another
-# build of the program, to be measured in the same run.
+# into bench/. BENCH_RUNS and BENCH_ROWS shorten it.
 BENCH      ?= bench
 BENCH_RUNS ?=
 BENCH_ROWS ?=
-BENCH_AGAINST ?=
-BENCH_ENV   = PGWITNESS_BENCH="$(abspath $(BENCH))" PGWITNESS_BENCH_RUNS=$(BENCH_RUNS) PGWITNESS_BENCH_ROWS=$(BENCH_ROWS) PGWITNESS_BENCH_AGAINST=$(abspath $(BENCH_AGAINST))
+BENCH_ENV   = PGWITNESS_BENCH="$(abspath $(BENCH))" PGWITNESS_BENCH_RUNS=$(BENCH_RUNS) PGWITNESS_BENCH_ROWS=$(BENCH_ROWS)
 
 .PHONY: bench
 bench: bench-pipeline bench-overhead ## Measure everything (half an hour)
@@ -142,4 +148,4 @@ check: lint test ## What CI does before it fuzzes: lint and test
 
 .PHONY: clean
 clean: ## Remove what the targets above have made
-	rm -rf bin dist engines/node_modules engines/matrix/node_modules engines/oldest/node_modules test/recipes/node_modules test/app/node_modules
+	rm -rf bin dist engines/node_modules engines/matrix/node_modules engines/oldest/node_modules test/recipes/node_modules test/recipes/prisma/node_modules test/app/node_modules

@@ -34,7 +34,7 @@ func (w *Witness) Acknowledge(ctx context.Context, o AcknowledgeOptions, out io.
 		return audit.WithHint(errors.New("acknowledge alarms: a reason is missing"), "say what was found out: --reason \"…\"")
 	}
 	if o.Operator == "" {
-		o.Operator = osUser()
+		o.Operator = Operator()
 	}
 	t, release, err := w.openTrail(ctx)
 	if err != nil {

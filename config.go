@@ -17,6 +17,7 @@ import (
 	"github.com/pgwitness/pgwitness/sink"
 	"github.com/pgwitness/pgwitness/spool"
 	"github.com/pgwitness/pgwitness/store"
+	"github.com/pgwitness/pgwitness/vault"
 )
 
 // Config is the configuration file, configs/pgwitness.yaml. Every key has a
@@ -41,6 +42,8 @@ type Config struct {
 	Spool spool.Config `yaml:"spool"`
 	// Batch says how entries are gathered before they are stored.
 	Batch BatchConfig `yaml:"batch"`
+	// Vault holds what opens the tokens of personal values.
+	Vault vault.Config `yaml:"vault"`
 	// Geo says where the database of places lies.
 	Geo geo.Config `yaml:"geo"`
 	// Streams are the audited databases: one slot and one chain each.
@@ -69,9 +72,9 @@ type BatchConfig struct {
 	// Window is the time that the first entry of a batch waits for others.
 	// Default: 500ms.
 	Window time.Duration `yaml:"window"`
-	// Rows is the number of entries. Default: 40000.
+	// Rows is the number of entries. Default: 20000.
 	Rows int `yaml:"rows"`
-	// Bytes is their size, uncompressed. Default: 16777216 (16 MiB).
+	// Bytes is the size of their values. Default: 16777216 (16 MiB).
 	Bytes int `yaml:"bytes"`
 }
 
@@ -135,6 +138,13 @@ type TableConfig struct {
 	// Secret lists columns whose values never enter the trail, such as the hashes
 	// of passwords and keys: it says ["secret"] in their place. Default: none.
 	Secret []string `yaml:"secret"`
+	// Subject is whose the personal columns are, as in customer:{customer_id},
+	// where a column of the row stands in braces; it is the name by which a
+	// person's data is erased. Default: the row's own, <resource>:<key>.
+	Subject string `yaml:"subject"`
+	// Personal are the columns with personal values, for which tokens stand in
+	// the trail, see docs/personal-values.md. Default: none.
+	Personal map[string]enrich.PersonalColumn `yaml:"personal"`
 	// ActorColumn is the column that says who wrote the row, such as updated_by;
 	// it counts where nothing more trusted does, and only for changes that wrote
 	// it. Default: none.
@@ -159,7 +169,8 @@ func DefaultConfig() Config {
 		ClickHouse: store.DefaultConfig(),
 		Sink:       sink.DefaultConfig(),
 		Spool:      spool.DefaultConfig(),
-		Batch:      BatchConfig{Window: 500 * time.Millisecond, Rows: 40000, Bytes: 16 << 20},
+		Vault:      vault.DefaultConfig(),
+		Batch:      BatchConfig{Window: 500 * time.Millisecond, Rows: 20000, Bytes: 16 << 20},
 	}
 }
 
@@ -181,6 +192,7 @@ func (c *Config) fillStreams() {
 		s.DDL = cmp.Or(s.DDL, setup.DDLFull)
 		s.Baseline.FillDefaults()
 		s.WatchInterval = cmp.Or(s.WatchInterval, time.Minute)
+		s.Personal.Subject = cmp.Or(s.Personal.Subject, enrich.DefaultActorSubject)
 		if s.BulkThreshold == 0 {
 			s.BulkThreshold = enrich.DefaultBulkThreshold
 		}
@@ -238,6 +250,7 @@ func (c Config) Validate() error {
 	problems = append(problems, unjoin(c.ClickHouse.Validate())...)
 	problems = append(problems, unjoin(c.Sink.Validate())...)
 	problems = append(problems, unjoin(c.Spool.Validate())...)
+	problems = append(problems, unjoin(c.Vault.Validate())...)
 	if len(c.Streams) == 0 {
 		bad("streams", "names no database to audit")
 	}
@@ -280,11 +293,11 @@ func (s StreamConfig) validate(at string, bad func(path, format string, args ...
 		if t.Activity.Actor == "" && t.Activity != (enrich.Activity{}) {
 			bad(path+".activity.actor", "is missing, and the other columns are about nobody without it")
 		}
-		if strings.ContainsAny(t.Name, "*?") && (t.Resource != "" || len(t.Key) > 0 || len(t.Secret) > 0 || t.ActorColumn != "" || t.ReasonColumn != "" || t.Activity != (enrich.Activity{})) {
-			bad(path, "a pattern can have none of resource, key, secret, actor_column, reason_column, activity: list the table by name as well")
+		if strings.ContainsAny(t.Name, "*?") && (t.Resource != "" || len(t.Key) > 0 || len(t.Secret) > 0 || len(t.Personal) > 0 || t.ActorColumn != "" || t.ReasonColumn != "" || t.Activity != (enrich.Activity{})) {
+			bad(path, "a pattern can have none of resource, key, secret, personal, actor_column, reason_column, activity: list the table by name as well")
 		}
 	}
-	rooms := slices.Concat(unjoin(s.Postgres.Validate()), unjoin(s.Config.Validate()), unjoin(setup.ValidateGuards(s.Guards)), unjoin(s.Directory.Validate()), s.validateSecrets(),
+	rooms := slices.Concat(unjoin(s.Postgres.Validate()), unjoin(s.Config.Validate()), unjoin(setup.ValidateGuards(s.Guards)), unjoin(s.Directory.Validate()), s.validateSecrets(), s.validatePersonal(),
 		unjoin(s.Baseline.Validate()))
 	for _, problem := range rooms {
 		key, message, _ := strings.Cut(problem.Error(), ": ")

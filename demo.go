@@ -264,7 +264,7 @@ func (d *demoRun) caughtUp(ctx context.Context) error {
 // story tells the life of one order.
 func (d *demoRun) story(ctx context.Context) error {
 	order := strconv.FormatInt(d.shop.Hero().OrderID, 10)
-	d.say("What happened to order %s?   $ pgwitness trail order %s", order, order)
+	d.say("The CFO asks: who took money off order %s, and why?   $ pgwitness trail order %s", order, order)
 	fmt.Fprintln(d.out)
 	_, _, err := d.witness.Trail(ctx, TrailQuery{ResourceType: "order", ResourceID: order}, TrailStyle{Color: d.Terminal}, d.out)
 	return err

@@ -34,6 +34,7 @@ type addresses struct {
 		Admin  string `json:"admin"`
 		Writer string `json:"writer"`
 		Reader string `json:"reader"`
+		Vault  string `json:"vault"`
 	} `json:"clickhouse"`
 }
 
@@ -111,7 +112,11 @@ func (w *Witness) startEngines(ctx context.Context, postgres, clickhouse bool) (
 func embeddedUsers(database string) []engine.User {
 	var users []engine.User
 	for name, grants := range sink.Grants(database) {
-		users = append(users, engine.User{Name: name, Grants: grants})
+		u := engine.User{Name: name, Grants: grants}
+		for _, table := range sink.Closed(name) {
+			u.Filters = append(u.Filters, engine.RowFilter{Database: database, Table: table, Condition: "0"})
+		}
+		users = append(users, u)
 	}
 	return users
 }
@@ -125,6 +130,7 @@ func (e *Engines) addresses(database string) addresses {
 		a.ClickHouse.Admin = c.DSN(engine.Admin, "")
 		a.ClickHouse.Writer = c.DSN(sink.Writer, "")
 		a.ClickHouse.Reader = c.DSN(sink.Reader, "")
+		a.ClickHouse.Vault = c.DSN(sink.Vault, "")
 	}
 	return a
 }
@@ -180,7 +186,7 @@ func (w *Witness) useAddresses(ctx context.Context, a addresses) error {
 	c := &w.cfg.ClickHouse
 	if c.DSN == "" {
 		w.embedded = true
-		c.DSN, c.AdminDSN, c.ReaderDSN = a.ClickHouse.Writer, a.ClickHouse.Admin, a.ClickHouse.Reader
+		c.DSN, c.AdminDSN, c.ReaderDSN, c.VaultDSN = a.ClickHouse.Writer, a.ClickHouse.Admin, a.ClickHouse.Reader, a.ClickHouse.Vault
 	}
 	for i := range w.cfg.Streams {
 		s := &w.cfg.Streams[i]

@@ -26,8 +26,10 @@ func (s *stream) followNew(ctx context.Context, t *tenure, now *inventory, since
 		return nil
 	}
 	cfg := setupConfig(s.cfg)
-	cfg.DSN = s.cfg.Postgres.DSN // never the administrator's
-	newcomers, err := setup.Follow(ctx, cfg)
+	cfg.DSN = s.cfg.Postgres.DSN                                              // never the administrator's
+	asking, cancel := context.WithTimeout(ctx, s.cfg.Postgres.ConnectTimeout) // a dead connection must not hold the stream up
+	defer cancel()
+	newcomers, err := setup.Follow(asking, cfg)
 	if err != nil { // the next look tries again
 		s.log.Warn().Err(err).Msg("new tables not looked for")
 		return nil

@@ -9,6 +9,7 @@ import (
 	"github.com/pgwitness/pgwitness/audit"
 	"github.com/pgwitness/pgwitness/enrich"
 	"github.com/pgwitness/pgwitness/spool"
+	"github.com/pgwitness/pgwitness/vault"
 )
 
 // metrics are the Prometheus metrics of a sidecar. All carry the label stream.
@@ -47,6 +48,13 @@ type metrics struct {
 	spoolEntries  *prometheus.GaugeVec
 	spoolAge      *prometheus.GaugeVec
 	spoolFailures *prometheus.CounterVec
+
+	vaultTokens  *prometheus.GaugeVec
+	vaultKeys    *prometheus.GaugeVec
+	vaultMade    *prometheus.GaugeVec
+	vaultHits    *prometheus.GaugeVec
+	vaultMisses  *prometheus.GaugeVec
+	vaultWaiting *prometheus.GaugeVec
 }
 
 func newMetrics() *metrics {
@@ -95,9 +103,17 @@ func newMetrics() *metrics {
 		spoolEntries:  gauge("spool_entries", "Entries in the local spool that are not known to be stored in ClickHouse."),
 		spoolAge:      gauge("spool_age_seconds", "Time since the commit of about the oldest entry in the local spool; 0 when it is empty."),
 		spoolFailures: counter("spool_failures_total", "Times the spool could not be written to: it or the disk is full. Nothing is acknowledged meanwhile."),
+
+		vaultTokens:  gauge("vault_tokens", "Personal values that got a token since the stream was taken up."),
+		vaultKeys:    gauge("vault_keys_in_memory", "Keys of data subjects that are held in memory."),
+		vaultMade:    gauge("vault_keys_made", "Keys made for new data subjects since the stream was taken up."),
+		vaultHits:    gauge("vault_key_hits", "Keys that were in memory when a batch needed them, since the stream was taken up."),
+		vaultMisses:  gauge("vault_key_misses", "Keys that ClickHouse had to be asked for, since the stream was taken up."),
+		vaultWaiting: gauge("vault_journal_records", "Keys and clear values that only the local journal has, while ClickHouse is away."),
 	}
 	// Of the process itself: memory, allocations, processor time, open files.
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.vaultTokens, m.vaultKeys, m.vaultMade, m.vaultHits, m.vaultMisses, m.vaultWaiting)
 	m.registry.MustRegister(m.up, m.restarts, m.entries, m.attributed, m.actorSources, m.bypassed, m.forged, m.ruleErrors, m.refused,
 		m.headSequence, m.lagBytes, m.lagSeconds, m.retained, m.gaps, m.tampered, m.needsHuman, m.standby, m.heartbeatAt,
 		m.baselineRows, m.baselineRetries, m.baselinePending, m.batchRows, m.batchSeconds, m.delay,
@@ -118,6 +134,16 @@ func (m *metrics) spooled(stream string, s spool.State, spooling bool) {
 	m.spoolBytes.WithLabelValues(stream).Set(float64(s.Bytes))
 	m.spoolEntries.WithLabelValues(stream).Set(float64(s.Entries))
 	m.spoolAge.WithLabelValues(stream).Set(age)
+}
+
+// vault shows what the vault of a stream did.
+func (m *metrics) vault(stream string, s vault.Stats) {
+	m.vaultTokens.WithLabelValues(stream).Set(float64(s.Tokens))
+	m.vaultKeys.WithLabelValues(stream).Set(float64(s.Held))
+	m.vaultMade.WithLabelValues(stream).Set(float64(s.Made))
+	m.vaultHits.WithLabelValues(stream).Set(float64(s.Hits))
+	m.vaultMisses.WithLabelValues(stream).Set(float64(s.Misses))
+	m.vaultWaiting.WithLabelValues(stream).Set(float64(s.Waiting))
 }
 
 // stored counts a batch that was stored.

@@ -26,6 +26,9 @@ import (
 type Witness struct {
 	// Version of the program, for the entry that records a start.
 	Version string
+	// Operator is who runs the program. With it, reads of the trail and
+	// verifications leave an entry in his name; without, they leave none.
+	Operator string
 
 	cfg           Config
 	log           zerolog.Logger

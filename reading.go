@@ -42,6 +42,9 @@ type TrailStyle struct {
 // number and whether there are more beyond the limit.
 func (w *Witness) Trail(ctx context.Context, q TrailQuery, style TrailStyle, out io.Writer) (n int, more bool, err error) {
 	streams, err := w.streamsNamed(q.Stream)
+	if err == nil {
+		err = q.Validate()
+	}
 	if err != nil {
 		return 0, false, err
 	}
@@ -53,6 +56,7 @@ func (w *Witness) Trail(ctx context.Context, q TrailQuery, style TrailStyle, out
 		return 0, false, err
 	}
 	defer release()
+	w.recordRead(ctx, q.Stream, "trail", style.JSON, askedOf(q))
 	s := trail.Style{Color: style.Color, Explain: style.Explain, Stream: q.Stream == ""}
 	var line []byte
 	for e, err := range t.Entries(ctx, q) {
@@ -107,6 +111,7 @@ func (w *Witness) State(ctx context.Context, q StateQuery, out io.Writer) error 
 		return err
 	}
 	defer release()
+	w.recordRead(ctx, stream, "state", q.JSON, spoken(map[string]string{"type": q.Type, "id": q.ID, "at": momentOf(q.At)}))
 	state, err := t.State(ctx, trail.StateQuery{Stream: stream, ResourceType: q.Type, ResourceID: q.ID, At: q.At, Key: w.keyOf(stream, q.Type)})
 	if err != nil {
 		return err

@@ -56,7 +56,7 @@ func (w *Witness) Resume(ctx context.Context, o ResumeOptions, out io.Writer) er
 		return audit.WithHint(errors.New("accept gap: a reason is missing"), "say why changes are missing: --reason \"…\"")
 	}
 	if o.Operator == "" {
-		o.Operator = osUser()
+		o.Operator = Operator()
 	}
 	if _, err := w.streamsNamed(o.Stream); err != nil {
 		return err
@@ -81,6 +81,7 @@ func (w *Witness) Resume(ctx context.Context, o ResumeOptions, out io.Writer) er
 	return errors.Join(errs...)
 }
 
+// osUser is the user of the operating system.
 func osUser() string {
 	if u, err := user.Current(); err == nil && u.Username != "" {
 		return u.Username

@@ -135,7 +135,9 @@ func (s *stream) takeOver(ctx context.Context) (*tenure, error) {
 			s.log.Info().Int("pid", holder).Msg("standby: another sidecar has the stream")
 		}
 		if err == nil {
-			s.started = s.started && t.held // another one was at work in between
+			if !t.held { // another one was at work in between
+				s.started, s.vault = false, nil
+			}
 			standby.Set(1)
 			s.w.states.set(s.cfg.Name, true, fmt.Sprintf("standby: the stream is in use by pid %d of the database", holder))
 			if sleep(ctx, standbyPause) {

@@ -27,7 +27,7 @@ func setupConfig(s StreamConfig) setup.Config {
 		c.DSN = s.Postgres.DSN
 	}
 	for _, t := range s.Tables {
-		c.Tables = append(c.Tables, setup.Table{Name: t.Name, ReplicaIdentity: t.ReplicaIdentity, Secret: t.Secret})
+		c.Tables = append(c.Tables, setup.Table{Name: t.Name, ReplicaIdentity: t.ReplicaIdentity, Secret: t.Secret, Personal: t.personalNames()})
 	}
 	c.Guards = guardsOf(s)
 	return c
@@ -110,7 +110,7 @@ func (w *Witness) placeOf(i int, err error) error {
 	case guardPlace(err) != "":
 		key = guardPlace(err)
 	case errors.As(err, &column):
-		key = fmt.Sprintf("tables[%d].secret", column.Index)
+		key = fmt.Sprintf("tables[%d].%s", column.Index, column.Key)
 	case errors.As(err, &missing):
 		key = fmt.Sprintf("tables[%d].name", missing.Index)
 	case w.cfg.Streams[i].Postgres.AdminDSN != "":

@@ -32,6 +32,7 @@ type storage struct {
 	stream  string
 	sink    *sink.Sink
 	spool   *spool.Spool
+	vault   *personal // brought to ClickHouse before any entry; nil: nothing is personal
 	limits  BatchConfig
 	limit   int64       // spool.Config.MaxRetainedWAL
 	known   spool.Known // remembered with each position; Head and Position are filled in
@@ -59,9 +60,6 @@ const (
 	// spoolPause is how long a full spool, or ClickHouse while the spool waits
 	// for it, is left alone before it is tried again.
 	spoolPause = time.Second
-	// drainRows is how many spooled entries are read at a time: as entries they
-	// take several times the memory that they take as columns.
-	drainRows = 10_000
 	// pressurePause is how often the slot is looked at.
 	pressurePause = time.Second
 )
@@ -152,6 +150,9 @@ func (s *storage) save(ctx context.Context, lsn audit.LSN) error {
 func (s *storage) insert(ctx context.Context, next parcel) error {
 	began := time.Now()
 	err := s.pressure.during(ctx, func(ctx context.Context) error {
+		if err := s.vault.flush(ctx); err != nil {
+			return err
+		}
 		_, err := s.sink.Insert(ctx, next.batch.before, next.prepared)
 		return err
 	})
@@ -278,7 +279,7 @@ func (s *storage) drainOnce(ctx context.Context) error {
 	}
 	s.log.Info().Uint64("size", head.Size).Uint64("entries", s.spool.State().Entries).Msg("spool drains")
 	for {
-		entries, err := s.spool.Next(min(s.limits.Rows, drainRows), s.limits.Bytes, sink.SameMonth)
+		entries, err := s.spool.Next(s.limits.Rows, s.limits.Bytes, sink.SameMonth)
 		if err != nil {
 			return err
 		}
@@ -320,6 +321,9 @@ func (s *storage) move(ctx context.Context, head audit.Head, entries []audit.Ent
 	}
 	b := &batch{before: head, after: prepared.Head(), rows: len(entries), oldest: entries[0].Timestamp}
 	began := time.Now()
+	if err := s.vault.flush(ctx); err != nil {
+		return head, err
+	}
 	if head, err = s.sink.Insert(ctx, head, prepared); err != nil {
 		return head, err
 	}
@@ -384,7 +388,9 @@ func (s *storage) watch(ctx context.Context) error {
 		if err != nil {
 			continue // the reader will notice, and tell
 		}
-		s.pressure.look(tooMuch(slot, s.limit), time.Now())
+		now := time.Now()
+		s.pressure.look(tooMuch(slot, s.limit), now)
+		s.vault.look(tooMuch(slot, s.limit), now)
 		s.metrics.spooled(s.stream, s.spool.State(), s.isSpooling())
 	}
 	return nil

@@ -25,6 +25,7 @@ import (
 	"github.com/pgwitness/pgwitness/sink"
 	"github.com/pgwitness/pgwitness/spool"
 	"github.com/pgwitness/pgwitness/store"
+	"github.com/pgwitness/pgwitness/vault"
 )
 
 // stream is one audited database of a running sidecar. It belongs to the
@@ -38,6 +39,8 @@ type stream struct {
 	state   sink.State   // as it was saved last, or will be next
 	started bool         // the entry start is written for this tenure
 	stored  bool         // the last life of the stream stored something
+
+	vault *vault.Vault // nil: nothing is personal, or another sidecar may have made keys since
 
 	catalogAt time.Time // when the catalog was last compared
 	alarms    alarms
@@ -74,7 +77,12 @@ func (s *stream) run(ctx context.Context) error {
 		return err
 	}
 	defer sp.Close()
-	p, err := s.prepare(ctx, k, reader, sp)
+	v, err := s.openVault(server, sp)
+	if err != nil {
+		return err
+	}
+	defer v.rest()
+	p, err := s.prepare(ctx, k, reader, sp, v)
 	if err != nil {
 		return err
 	}
@@ -120,7 +128,7 @@ func (s *stream) live(ctx context.Context, p *pipeline, w *watcher) error {
 
 // prepare recovers the head and makes the pipeline that goes on from there.
 // Whatever does not fit together is refused.
-func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader, sp *spool.Spool) (*pipeline, error) {
+func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader, sp *spool.Spool, v *personal) (*pipeline, error) {
 	keys, err := s.secrets(ctx)
 	if err != nil {
 		return nil, err
@@ -145,6 +153,9 @@ func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader, 
 	if p.storage, err = s.newStorage(k, reader, sp, st, genesis, away, &p.marks); err != nil {
 		return nil, err
 	}
+	if v != nil {
+		p.storage.vault, v.spooling = v, p.storage.isSpooling
+	}
 	position, err := s.position(ctx, k, reader, st)
 	if err != nil {
 		return nil, p.storage.leave(ctx, err)
@@ -156,7 +167,10 @@ func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader, 
 	if p.enrich, err = enrich.New(s.cfg.Name, s.w.attribute(s.enrichConfig(), st.slot.Database, s.cfg.Postgres.DSN), keys.Stamp); err != nil {
 		return nil, err
 	}
-	p.gather = newGatherer(p.enrich, chain.New(keys.Stream, 0), k, s.w.cfg.Batch, st.head)
+	p.gather = newGatherer(p.enrich, chain.New(keys.Stream, 0), s.w.cfg.Batch, st.head)
+	if v := p.storage.vault; v != nil {
+		p.gather.fill = v.fill
+	}
 	p.gather.stored = st.state.Covering(st.head)
 	p.rows = s.newBaseline(p, keys.Stamp, st.head.Size)
 	s.rows = p.rows
@@ -165,6 +179,8 @@ func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader, 
 
 // secrets reads the stamp key and the stream secret from the audited database.
 func (s *stream) secrets(ctx context.Context) (setup.Keys, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Postgres.ConnectTimeout)
+	defer cancel()
 	conn, err := pgx.Connect(ctx, s.cfg.Postgres.DSN)
 	if err != nil {
 		return setup.Keys{}, fmt.Errorf("connect to audited database: %w", err)
@@ -236,7 +252,8 @@ func (s *stream) enrichConfig() enrich.Config {
 	for _, t := range s.cfg.Tables {
 		if schema, name, _ := strings.Cut(t.Name, "."); !strings.ContainsAny(t.Name, "*?") {
 			cfg.Tables = append(cfg.Tables, enrich.Table{Schema: schema, Name: name, Resource: t.Resource, Key: t.Key,
-				ActorColumn: t.ActorColumn, ReasonColumn: t.ReasonColumn, Secret: t.Secret, Activity: t.Activity})
+				ActorColumn: t.ActorColumn, ReasonColumn: t.ReasonColumn, Secret: t.Secret,
+				Subject: t.Subject, Personal: t.Personal, Activity: t.Activity})
 		}
 	}
 	return cfg

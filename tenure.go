@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -41,15 +42,21 @@ type tenure struct {
 	log    zerolog.Logger
 }
 
-// openTenure connects. The settings are those of a session that waits for a
-// long time: it notices within half a minute when the other side is gone.
+// openTenure connects, as a standby until the tenure is taken.
 func openTenure(ctx context.Context, s StreamConfig, log zerolog.Logger) (*tenure, error) {
+	return connectTenure(ctx, s, "pgwitness standby "+s.Name, log)
+}
+
+// connectTenure connects under a name. The settings are those of a session that
+// waits for a long time: it notices within half a minute when the other side is
+// gone.
+func connectTenure(ctx context.Context, s StreamConfig, name string, log zerolog.Logger) (*tenure, error) {
 	cfg, err := pgx.ParseConfig(s.Postgres.DSN)
 	if err != nil {
 		return nil, audit.WithHint(errors.New("connect to audited database: the DSN cannot be read"), "run: pgwitness config check")
 	}
 	for name, value := range map[string]string{
-		"application_name": "pgwitness standby " + s.Name, "client_encoding": "UTF8", "search_path": "",
+		"application_name": name, "client_encoding": "UTF8", "search_path": "",
 		"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3",
 		"idle_session_timeout": "0", "statement_timeout": "10s",
 		"lock_timeout":       "2s",    // what somebody else has locked is looked at later
@@ -147,8 +154,11 @@ func (t *tenure) write(ctx context.Context, a act) (audit.LSN, error) {
 		return 0, fmt.Errorf("write event %s: %w", a.action, err)
 	}
 	actor, actorType := a.actor, "human"
-	if actor == "" {
+	switch {
+	case actor == "":
 		actor, actorType = ownActor, "system"
+	case strings.Contains(actor, ":"):
+		actorType = "" // cron:nightly-verify: the form of the name tells
 	}
 	var reason any
 	if a.reason != "" {

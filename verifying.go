@@ -48,6 +48,7 @@ func (w *Witness) Verify(ctx context.Context, q VerifyQuery, progress func(what 
 	var errs []error
 	for _, s := range streams {
 		r, err := w.verifyStream(ctx, server, s, q, progress)
+		w.recordVerify(ctx, s, q, r, err)
 		if err != nil {
 			errs = append(errs, err)
 		}

@@ -7,110 +7,36 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"io"
+	"maps"
 	"math/big"
-	"net"
 	"net/url"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/pgwitness/pgwitness/audit"
 	"github.com/pgwitness/pgwitness/test/harness"
+	"github.com/pgwitness/pgwitness/test/network"
 )
 
-// proxy stands between Reader and server, and can fail like a network.
-type proxy struct {
-	listener net.Listener
-	target   string
-
-	mu    sync.Mutex
-	conns []net.Conn
-	mute  bool // accepts and holds, and forwards nothing
-}
-
-// newProxy listens for connections to the server of dsn; config makes it
-// terminate TLS. The DSN returned leads through it.
-func newProxy(t *testing.T, dsn string, config *tls.Config) (*proxy, string) {
+// proxied stands between Reader and the server of dsn, and returns the DSN that
+// leads through it; config makes it the end of TLS.
+func proxied(t *testing.T, dsn string, config *tls.Config) (*network.Proxy, string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{listener: l, target: u.Host}
-	u.Host = l.Addr().String()
-	q := u.Query()
-	q.Set("sslmode", "disable")
+	mode := url.Values{"sslmode": {"disable"}}
+	var options []func(*network.Proxy)
 	if config != nil {
-		p.listener = tls.NewListener(l, config)
-		q.Set("sslmode", "require")
-		q.Set("sslnegotiation", "direct")
+		mode = url.Values{"sslmode": {"require"}, "sslnegotiation": {"direct"}}
+		options = append(options, network.TLS(config))
 	}
+	p := network.New(t, network.Host(t, dsn), options...)
+	u, err := url.Parse(p.Through(dsn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	maps.Copy(q, mode)
 	u.RawQuery = q.Encode()
-	t.Cleanup(func() { l.Close(); p.cut() })
-	go p.serve()
 	return p, u.String()
-}
-
-func (p *proxy) serve() {
-	for {
-		client, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		server, err := net.Dial("tcp", p.target)
-		if err != nil {
-			client.Close()
-			return
-		}
-		p.mu.Lock()
-		p.conns = append(p.conns, client, server)
-		p.mu.Unlock()
-		go p.forward(client, server)
-		go p.forward(server, client)
-	}
-}
-
-func (p *proxy) forward(to, from net.Conn) {
-	b := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(b)
-		p.mu.Lock()
-		mute := p.mute
-		p.mu.Unlock()
-		if err != nil {
-			to.Close()
-			return
-		}
-		if mute {
-			continue
-		}
-		if _, err := to.Write(b[:n]); err != nil && !errors.Is(err, io.EOF) {
-			from.Close()
-			return
-		}
-	}
-}
-
-// cut closes all connections; later ones go through.
-func (p *proxy) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, c := range p.conns {
-		c.Close()
-	}
-	p.conns, p.mute = nil, false
-}
-
-// silence lets connections live and forwards nothing more.
-func (p *proxy) silence() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.mute = true
 }
 
 // case18: a cut network is noticed at once, a silent one after the timeout;
@@ -119,17 +45,18 @@ func TestCase18Network(t *testing.T) {
 	pg := harness.Postgres(t)
 	pg.Exec("CREATE TABLE n (id int PRIMARY KEY)")
 	tp := newTape(t, pg, "TABLE n")
-	p, dsn := newProxy(t, tp.cfg.DSN, nil)
+	p, dsn := proxied(t, tp.cfg.DSN, nil)
 	tp.cfg.DSN, tp.cfg.SilenceTimeout = dsn, 500*time.Millisecond
 	tp.start()
 	pg.Exec("INSERT INTO n VALUES (1)")
 	tp.read.Acknowledge(tp.want("insert n [1]")[0].EndLSN)
-	for _, fail := range []func(){p.cut, p.silence} {
+	for _, fail := range []func(){p.Reset, func() { p.Turn(network.Hole) }} {
 		fail()
 		if err := tp.failed(); err == nil || errors.Is(err, audit.ErrNeedsHuman) {
 			t.Errorf("Run returned %v, want an error after which the caller tries again", err)
 		}
-		p.cut()
+		p.Reset()
+		p.Turn(network.Fair)
 		tp.released()
 		tp.run()
 		tp.next() // what was delivered and not acknowledged comes again
@@ -148,7 +75,7 @@ func TestTLS(t *testing.T) {
 	pg := harness.Postgres(t)
 	pg.Exec("CREATE TABLE e (id int PRIMARY KEY, v text)")
 	tp := newTape(t, pg, "TABLE e")
-	_, tp.cfg.DSN = newProxy(t, tp.cfg.DSN, &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}, NextProtos: []string{"postgresql"}})
+	_, tp.cfg.DSN = proxied(t, tp.cfg.DSN, &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}, NextProtos: []string{"postgresql"}})
 	tp.start()
 	pg.Exec("INSERT INTO e SELECT i, repeat('x', i) FROM generate_series(1, 3000) i")
 	txs := tp.rewind()

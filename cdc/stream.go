@@ -23,7 +23,7 @@ const (
 	keepalive      = 18                  // type, end, time, reply requested
 	statusMessage  = 39                  // CopyData header and a standby status update
 	writeTimeout   = 20 * time.Second    // for one status message
-	closeTimeout   = 20 * time.Second    // for the server to take note of the last status, whatever ctx allows
+	closeTimeout   = 20 * time.Second    // for the server to take note of the last status, whatever ctx allows; silence ends it earlier
 	releaseTimeout = time.Second         // for the server to free the slot at the end
 	pgEpoch        = 946_684_800_000_000 // 2000-01-01 in microseconds since 1970
 )
@@ -168,7 +168,7 @@ func (s *stream) send(durable audit.LSN, ask bool) error {
 func (s *stream) close(ctx context.Context) error {
 	defer s.conn.Close()
 	s.release()
-	if err := s.conn.SetReadDeadline(time.Now().Add(closeTimeout)); err != nil {
+	if err := s.conn.SetReadDeadline(time.Now().Add(min(closeTimeout, s.silence))); err != nil {
 		return fmt.Errorf("close replication stream: %w", err)
 	}
 	stop := context.AfterFunc(ctx, func() { s.conn.SetDeadline(longAgo()) })

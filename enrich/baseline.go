@@ -38,6 +38,7 @@ const fromSelf = "rule:pgwitness"
 // ownContext is who acts where pgwitness itself does.
 func ownContext(r *rules) *context {
 	a := newAttribution()
+	a.personal = r.personal
 	a.take(actorID, "system:pgwitness", fromSelf)
 	a.take(actorType, "system", fromSelf)
 	a.take(sourceName, "pgwitness", fromSelf)
@@ -141,7 +142,7 @@ func (e *Enricher) appendExisting(dst []audit.Entry, tx *audit.Tx, p *plan, row 
 	n.SchemaName, n.TableName = p.schema, p.table
 	n.Operation, n.Action = words.baseline, words.baseline
 	n.NewValues = e.image(p, row, nil)
-	var ns notes
+	ns := notes{personalID: p.personalKey && n.ResourceID != nil}
 	for i, v := range row {
 		if v.Kind == audit.Unchanged && i < len(p.columns) {
 			ns.unknown = append(ns.unknown, p.columns[i].name)

@@ -134,6 +134,7 @@ func (a *attribution) takeClaims(p *payload, r *rules) {
 		return
 	}
 	said := newAttribution()
+	said.personal = a.personal
 	said.takeSession(p)
 	said.takePresets(p)
 	said.takeComments(p)

@@ -26,6 +26,8 @@ type Config struct {
 	// presets, comments) count, * and ? as in file names. What others claim is
 	// kept in attribution, and names nobody. Default: every user.
 	BelievedUsers []string `yaml:"believed_users"`
+	// Personal says which fields of every entry become tokens. Default: none.
+	Personal Personal `yaml:"personal"`
 	// Publication of the stream: who alters it acts against the auditor.
 	Publication string `yaml:"-" json:"-"`
 	// NoStatements leaves the texts of DDL statements out of the trail.
@@ -48,12 +50,14 @@ type Config struct {
 // Table names the rows of a table.
 type Table struct {
 	Schema, Name string
-	Resource     string   // resource_type; empty: the name of the table
-	Key          []string // columns of resource_id; empty: the primary key
-	Secret       []string // columns whose values never enter the trail
-	ActorColumn  string   // says who wrote the row, such as updated_by; empty: none
-	ReasonColumn string   // says why; empty: none
-	Activity     Activity // its rows say who acts in their transaction
+	Resource     string                    // resource_type; empty: the name of the table
+	Key          []string                  // columns of resource_id; empty: the primary key
+	Secret       []string                  // columns whose values never enter the trail
+	Subject      string                    // whose the personal columns are; empty: the row's own
+	Personal     map[string]PersonalColumn // columns whose values become tokens
+	ActorColumn  string                    // says who wrote the row, such as updated_by; empty: none
+	ReasonColumn string                    // says why; empty: none
+	Activity     Activity                  // its rows say who acts in their transaction
 }
 
 // ActorRule maps observed facts to an actor.
@@ -111,7 +115,7 @@ func Actions() []string {
 		"login", "logout", "login_failed", "read", "mfa_challenge", "api_call", "key_created", "key_rotated", "key_revoked",
 		"grant", "revoke", "role_change", "price_change", "erase",
 		"refused", "forged_context", "gap", "heartbeat", "start", "stop", "publication_changed", "setup", "guard_changed",
-		"ddl", "role_changed", "audit_tampered", "alarms_acknowledged", "table_followed",
+		"ddl", "role_changed", "audit_tampered", "alarms_acknowledged", "table_followed", "verify",
 		"baseline", "baseline_started", "baseline_completed", "baseline_skipped",
 	}
 }
@@ -128,6 +132,7 @@ func (c Config) Validate() error {
 			bad(fmt.Sprintf("presets[%d]", i), "is %q, want one of %s", name, strings.Join(Presets(), ", "))
 		}
 	}
+	c.Personal.validate(bad)
 	for i, user := range c.BelievedUsers {
 		if user == "" {
 			bad(fmt.Sprintf("believed_users[%d]", i), "is empty")

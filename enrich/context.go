@@ -29,6 +29,8 @@ type context struct {
 	payload     *payload    // what it was made of; nil: no stamp
 
 	rows map[rowClaims]*context // made of this one and of what rows say; nil: none yet
+
+	personal *contextBlanks // nil: nothing in it is personal
 }
 
 // field is one attributed column: its value and the source it was taken from.
@@ -71,6 +73,9 @@ type attribution struct {
 	claims      []pair // of audit.context, likewise
 	disbelieved []pair // claims of a user who is not believed
 	flags       []pair // what was wrong with the claims
+
+	personal *personalFieldRules // nil: no field is personal
+	holes    []hole              // of the attribution object
 }
 
 type pair struct{ key, value string }
@@ -116,6 +121,7 @@ func (a *attribution) flag(key, value string) { a.flags = append(a.flags, pair{k
 // first. p is nil for changes that no stamp governs.
 func newContext(p *payload, r *rules, row rowClaims) *context {
 	a := newAttribution()
+	a.personal = r.personal
 	if p == nil {
 		a.flag("context", "bypassed")
 		a.takeRow(row)
@@ -241,11 +247,15 @@ func (a *attribution) context(p *payload, r *rules) *context {
 	if p != nil {
 		t.DBUser, t.ApplicationName = optional(p.SessionUser), optional(p.Application)
 	}
+	if _, _, pooled := pooledApplication(t.ApplicationName.String()); pooled && a.personal.has(ipAddress) {
+		t.ApplicationName = plainApplication(t.ApplicationName) // what the pooler added is the address
+	}
 	return &context{
 		template:    t,
 		attribution: a.json(p),
 		who:         actorSource(f[actorID].source),
 		payload:     p,
+		personal:    a.contextBlanks(),
 	}
 }
 
@@ -286,15 +296,16 @@ func (a *attribution) json(p *payload) []byte {
 		}
 		b = appendPair(b, f.name, f.source)
 	}
-	b = appendObject(b, "observed", a.observed(p))
-	b = appendObject(b, "comment", a.comment)
-	b = appendObject(b, "context_claims", a.claims)
-	b = appendObject(b, "disbelieved", a.disbelieved)
+	b = a.appendPersonal(b)
+	b = a.appendObject(b, "observed", a.observed(p))
+	b = a.appendObject(b, "comment", a.comment)
+	b = a.appendObject(b, "context_claims", a.claims)
+	b = a.appendObject(b, "disbelieved", a.disbelieved)
 	if i := mfaAt; a.fields[i].source != "" {
 		b = appendPair(b, "mfa_at_value", a.fields[i].value)
 	}
 	for _, kv := range a.flags {
-		b = appendPair(b, kv.key, kv.value)
+		b = a.appendFact(b, "", kv)
 	}
 	return append(b, '}')
 }
@@ -321,16 +332,19 @@ func (a *attribution) observed(p *payload) []pair {
 
 func appendPair(b []byte, key, value string) []byte {
 	b = appendKey(b, key)
+	if len(value) == audit.TokenSize && looksLikeToken([]byte(value)) {
+		return appendLookalike(b, []byte(value))
+	}
 	return appendJSONString(b, value)
 }
 
-func appendObject(b []byte, key string, ps []pair) []byte {
+func (a *attribution) appendObject(b []byte, key string, ps []pair) []byte {
 	if len(ps) == 0 {
 		return b
 	}
 	b = append(appendKey(b, key), '{')
 	for _, kv := range ps {
-		b = appendPair(b, kv.key, kv.value)
+		b = a.appendFact(b, key, kv)
 	}
 	return append(b, '}')
 }

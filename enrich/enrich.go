@@ -35,6 +35,14 @@ type Enricher struct {
 	tx      txState
 	arena   arena
 	scratch []byte
+
+	blanks   []audit.Blank  // since the last call of Blanks
+	round    int            // calls of Blanks so far
+	holes    []hole         // of the text that is being written
+	whose    []string       // subjects of the image at hand, by their index in the plan
+	name     []byte         // scratch of subjects
+	position audit.Position // of the entry at hand
+
 	stats   Stats
 	notices []Notice
 }
@@ -144,7 +152,7 @@ func (e *Enricher) appendRow(dst []audit.Entry, tx *audit.Tx, c *audit.Change) [
 	ctx := e.governing()
 	p := e.plan(c.Relation)
 	bypassed := ctx == e.unknown
-	if p.row != (rowColumns{-1, -1}) || e.tx.activity != (activity{}) {
+	if p.row != (rowColumns{-1, -1}) || e.rules.activity && e.tx.activity != (activity{}) {
 		ctx = e.rowContext(ctx, p, c)
 	}
 	dst, n := e.begin(dst, ctx, tx)
@@ -156,6 +164,7 @@ func (e *Enricher) appendRow(dst []audit.Entry, tx *audit.Tx, c *audit.Change) [
 	n.ResourceID = e.resourceID(p, c)
 	action, ruleError := e.rules.action(p, c, e.tx.rows[c.Relation.ID])
 	n.Action = action
+	notes.personalID = p.personalKey && n.ResourceID != nil
 	if ruleError != "" {
 		notes.ruleError = ruleError
 		e.stats.RuleErrors++
@@ -179,6 +188,10 @@ func (e *Enricher) governing() *context {
 
 // begin appends an entry that has everything that does not depend on the row.
 func (e *Enricher) begin(dst []audit.Entry, ctx *context, tx *audit.Tx) ([]audit.Entry, *audit.Entry) {
+	e.position = audit.Position{CommitLSN: tx.CommitLSN, Ordinal: e.tx.ordinal}
+	if ctx.personal != nil {
+		e.renew(ctx)
+	}
 	dst = append(dst, ctx.template)
 	n := &dst[len(dst)-1]
 	n.Stream = e.stream
@@ -191,13 +204,8 @@ func (e *Enricher) begin(dst []audit.Entry, ctx *context, tx *audit.Tx) ([]audit
 	return dst, n
 }
 
-// Forget says that no entry made so far is read any more: the next ones take
-// over their memory.
-func (e *Enricher) Forget() { e.arena.reset() }
-
-// arena hands out memory for the values of entries in large blocks. A full
-// block is left to those who point into it; the last one is used again from its
-// beginning after a reset.
+// arena hands out memory for the values of entries in large blocks. A block is
+// never reused: it lives until the last entry that points into it is gone.
 type arena struct{ block []byte }
 
 const arenaBlock = 256 << 10
@@ -210,11 +218,4 @@ func (a *arena) save(b []byte) audit.Text {
 	start := len(a.block)
 	a.block = append(a.block, b...)
 	return a.block[start:len(a.block):len(a.block)]
-}
-
-// reset gives the last block back, unless it was made for one huge value.
-func (a *arena) reset() {
-	if a.block = a.block[:0]; cap(a.block) > arenaBlock {
-		a.block = nil
-	}
 }

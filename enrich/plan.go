@@ -21,6 +21,10 @@ type plan struct {
 	byName       []int // indexes into columns, sorted by column name
 	actions      [4][]*actionRule
 	identity     string // words for the notes
+
+	personal    bool          // a column holds personal values
+	personalKey bool          // and one of them is part of the key
+	subjects    []planSubject // whose they are
 }
 
 type column struct {
@@ -29,7 +33,8 @@ type column struct {
 	form     form
 	key      bool
 	identity bool
-	secret   bool // the value stays out of the trail
+	secret   bool            // the value stays out of the trail
+	personal *personalColumn // a token stands for the value; nil: the value itself
 }
 
 // form says how a column is written in JSON.
@@ -89,6 +94,7 @@ func newPlan(r *audit.Relation, rules *rules) *plan {
 	slices.SortFunc(p.byName, func(a, b int) int {
 		return strings.Compare(p.columns[a].name, p.columns[b].name)
 	})
+	p.choosePersonal(t)
 	p.chooseActions(rules)
 	return p
 }

@@ -23,8 +23,9 @@ type rules struct {
 	places        Locator          // nil: none
 	publication   string
 	noStatements  bool
-	secretNames   map[string]bool // of secret columns of any table
-	activity      bool            // a table says who acts
+	secretNames   map[string]bool     // of secret columns of any table
+	personal      *personalFieldRules // nil: no field of an entry is personal
+	activity      bool                // a table says who acts
 }
 
 type actorRule struct {
@@ -52,6 +53,7 @@ func compileRules(cfg Config) (*rules, error) {
 		publication:   cfg.Publication,
 		noStatements:  cfg.NoStatements,
 		secretNames:   make(map[string]bool),
+		personal:      compilePersonal(cfg.Personal),
 	}
 	for _, user := range cfg.BelievedUsers {
 		r.believed = append(r.believed, glob(user))
@@ -173,7 +175,7 @@ func (r *rules) action(p *plan, c *audit.Change, rows int) (action audit.Text, r
 		}
 		holds, err := expr.Run(rule.when, env)
 		if err != nil {
-			ruleError = fmt.Sprintf("%s: %s", rule.Name, firstLine(err.Error()))
+			ruleError = fmt.Sprintf("%s: %s", rule.Name, p.tellable(err))
 			continue
 		}
 		if holds == true {

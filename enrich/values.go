@@ -15,10 +15,12 @@ type notes struct {
 	truncate  string
 	ruleError string
 	event     []pair
+
+	personalID bool // resource_id holds tokens
 }
 
 func (n *notes) empty() bool {
-	return n.oldValues == "" && len(n.unknown) == 0 && n.truncate == "" && n.ruleError == "" && len(n.event) == 0
+	return n.oldValues == "" && len(n.unknown) == 0 && n.truncate == "" && n.ruleError == "" && len(n.event) == 0 && !n.personalID
 }
 
 // values fills OldValues, NewValues and Changed from the row images of c.
@@ -110,6 +112,7 @@ func (e *Enricher) image(p *plan, t audit.Tuple, keep func(int) bool) audit.Text
 // imageOver is image, taking unchanged TOAST values from the row below.
 func (e *Enricher) imageOver(p *plan, t, below audit.Tuple, keep func(int) bool) audit.Text {
 	b := append(e.scratch[:0], '{')
+	clear(e.whose)
 	for i, v := range t {
 		if i >= len(p.columns) || keep != nil && !keep(i) {
 			continue
@@ -128,11 +131,15 @@ func (e *Enricher) imageOver(p *plan, t, below audit.Tuple, keep func(int) bool)
 			b = append(b, secretJSON...)
 			continue
 		}
+		if c := p.columns[i].personal; c != nil && v.Kind == audit.Literal {
+			b = append(e.blank(append(b, '"'), p, c, v.Data, t, below), '"')
+			continue
+		}
 		b = appendValue(b, p.columns[i].form, v)
 	}
 	b = append(b, '}')
 	e.scratch = b
-	return e.arena.save(b)
+	return e.saveBlanks(b)
 }
 
 func appendValue(b []byte, f form, v audit.Value) []byte {
@@ -146,6 +153,8 @@ func appendValue(b []byte, f form, v audit.Value) []byte {
 		return append(b, "false"...)
 	case f == bareNumber:
 		return append(b, v.Data...)
+	case looksLikeToken(v.Data):
+		return appendLookalike(b, v.Data)
 	}
 	return appendJSONString(b, v.Data)
 }
@@ -166,9 +175,11 @@ func (e *Enricher) resourceID(p *plan, c *audit.Change) audit.Text {
 		return nil
 	}
 	b := e.scratch[:0]
+	clear(e.whose)
 	for n, i := range p.key {
 		v, ok := keyValue(c, i)
 		if !ok {
+			e.holes = e.holes[:0]
 			return nil
 		}
 		if n > 0 {
@@ -177,6 +188,14 @@ func (e *Enricher) resourceID(p *plan, c *audit.Change) audit.Text {
 		if p.columns[i].secret { // a key by mistake: the rows cannot be told apart, but nothing is given away
 			v = []byte(secretText)
 		}
+		if of := p.columns[i].personal; of != nil {
+			row := c.New
+			if row == nil {
+				row = c.Old
+			}
+			b = e.blank(b, p, of, v, row, c.Old)
+			continue
+		}
 		if len(p.key) == 1 {
 			b = append(b, v...)
 			continue
@@ -184,7 +203,7 @@ func (e *Enricher) resourceID(p *plan, c *audit.Change) audit.Text {
 		b = appendComponent(b, v)
 	}
 	e.scratch = b
-	return e.arena.save(b)
+	return e.saveBlanks(b)
 }
 
 func keyValue(c *audit.Change, i int) ([]byte, bool) {
@@ -252,7 +271,13 @@ func (e *Enricher) attribution(ctx *context, n notes) audit.Text {
 	for _, kv := range n.event {
 		b = appendPair(b, kv.key, kv.value)
 	}
+	if n.personalID {
+		b = append(b, personalID...)
+	}
 	b = append(b, '}')
 	e.scratch = b
-	return e.arena.save(b)
+	if ctx.personal != nil {
+		e.holes = append(e.holes, ctx.personal.holes...)
+	}
+	return e.saveBlanks(b)
 }

@@ -1,51 +1,19 @@
 package geo
 
 import (
-	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
 
 	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/test/harness"
 )
 
-// write makes a small database in which each network has the given record.
-func write(t *testing.T, records map[string]mmdbtype.Map) string {
-	t.Helper()
-	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "Test-City", BuildEpoch: 1_790_000_000, IncludeReservedNetworks: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for network, r := range records {
-		_, n, err := net.ParseCIDR(network)
-		if err == nil {
-			err = tree.Insert(n, r)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	file := filepath.Join(t.TempDir(), "test.mmdb")
-	f, err := os.Create(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err = tree.WriteTo(f); err == nil {
-		err = f.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
 func TestLocate(t *testing.T) {
-	d, err := Open(write(t, map[string]mmdbtype.Map{
+	d, err := Open(harness.Places(t, map[string]mmdbtype.Map{
 		"203.0.113.0/24": {
 			"country":  mmdbtype.Map{"iso_code": mmdbtype.String("NL")},
 			"city":     mmdbtype.Map{"names": mmdbtype.Map{"en": mmdbtype.String("Utrecht"), "de": mmdbtype.String("Utrecht (Stadt)")}},
@@ -76,7 +44,7 @@ func TestLocate(t *testing.T) {
 
 // A file that is replaced changes no answer of the one that is open.
 func TestReplacedFileChangesNothing(t *testing.T) {
-	file := write(t, map[string]mmdbtype.Map{"203.0.113.0/24": {"country": mmdbtype.Map{"iso_code": mmdbtype.String("NL")}}})
+	file := harness.Places(t, map[string]mmdbtype.Map{"203.0.113.0/24": {"country": mmdbtype.Map{"iso_code": mmdbtype.String("NL")}}})
 	d, err := Open(file)
 	if err == nil {
 		err = os.WriteFile(file, []byte("gone"), 0o600)

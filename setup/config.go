@@ -80,6 +80,9 @@ type Table struct {
 	// Secret lists columns whose values must not enter the trail: one that the
 	// table does not have is a mistake that would let another one in.
 	Secret []string `yaml:"-"`
+	// Personal lists the columns whose values become tokens, and those that say
+	// whose they are: likewise.
+	Personal []string `yaml:"-"`
 }
 
 // withDefaults fills in what was left out.

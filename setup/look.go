@@ -27,7 +27,7 @@ type view struct {
 	records     []installed // nil when this role may not read them
 	notCovered  notCovered
 	guards      guards
-	noSecret    *MissingColumnError // nil: all secret columns exist
+	noColumn    *MissingColumnError // nil: all secret and personal columns exist
 	following   following
 
 	pooled bool          // another process answers than the one that was connected to
@@ -180,7 +180,7 @@ func (v *view) read(ctx context.Context, tx pgx.Tx) error {
 			return err
 		}
 	}
-	if v.noSecret, err = v.missingSecret(ctx, tx); err != nil {
+	if v.noColumn, err = v.missingColumn(ctx, tx); err != nil {
 		return err
 	}
 	if v.guards.present, err = many[guardTrigger](ctx, tx, "check/guards.sql"); err != nil {

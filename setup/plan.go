@@ -160,8 +160,8 @@ func (v *view) obstacle() error {
 	if err := v.strangers(); err != nil {
 		return fmt.Errorf("plan setup: %w", err)
 	}
-	if v.noSecret != nil {
-		return v.noSecret
+	if v.noColumn != nil {
+		return v.noColumn
 	}
 	if v.guards.problem != nil {
 		return v.guards.problem

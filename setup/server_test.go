@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"net/url"
 	"strings"
 	"testing"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/pgwitness/pgwitness/audit"
 	"github.com/pgwitness/pgwitness/test/harness"
+	"github.com/pgwitness/pgwitness/test/network"
 )
 
 // TestServerSettings: a server that is not prepared for capture.
@@ -116,12 +116,8 @@ func TestUnreachable(t *testing.T) {
 func TestPooler(t *testing.T) {
 	pg := harness.Postgres(t)
 	pg.Exec(shop)
-	u, err := url.Parse(pg.DSN())
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Host = pooler(t, u.Host)
-	cfg := Config{DSN: u.String(), SidecarDSN: pg.DSN(), Slot: pg.Database, Publication: "p", Tables: []Table{{Name: "public.*"}}}
+	pooler := network.New(t, network.Host(t, pg.DSN()), network.Dialing(dialPooled))
+	cfg := Config{DSN: pooler.Through(pg.DSN()), SidecarDSN: pg.DSN(), Slot: pg.Database, Publication: "p", Tables: []Table{{Name: "public.*"}}}
 	found, err := Check(context.Background(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -144,50 +140,43 @@ func TestPooler(t *testing.T) {
 	}
 }
 
-// pooler passes connections on to server, and announces another process to the
-// client, as PgBouncer does. It returns its address.
-func pooler(t *testing.T, server string) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return // closed
-			}
-			go pass(client, server)
-		}
-	}()
-	return listener.Addr().String()
-}
-
-func pass(client net.Conn, address string) {
-	defer client.Close()
+// dialPooled reaches a server that announces another process than it is, as
+// PgBouncer does.
+func dialPooled(address string) (net.Conn, error) {
 	server, err := net.Dial("tcp", address)
 	if err != nil {
-		return
+		return nil, err
 	}
-	defer server.Close()
-	go func() {
-		io.Copy(server, client)
-		server.(*net.TCPConn).CloseWrite()
-	}()
-	in, out := pgproto3.NewFrontend(server, io.Discard), pgproto3.NewBackend(nil, client)
+	said, saying := io.Pipe()
+	go func() { saying.CloseWithError(announce(saying, server)) }()
+	return pooled{server, said}, nil
+}
+
+// pooled is a connection through which a server says something else.
+type pooled struct {
+	net.Conn
+	said io.Reader
+}
+
+func (p pooled) Read(b []byte) (int, error) { return p.said.Read(b) }
+
+// announce passes on what a server says, with another process, until it ends.
+func announce(to io.Writer, server io.Reader) error {
+	in, out := pgproto3.NewFrontend(server, io.Discard), pgproto3.NewBackend(nil, to)
 	for {
 		message, err := in.Receive()
-		if errors.Is(err, io.ErrUnexpectedEOF) || err != nil {
-			return
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return io.EOF
+		}
+		if err != nil {
+			return err
 		}
 		if key, ok := message.(*pgproto3.BackendKeyData); ok {
 			key.ProcessID++
 		}
 		out.Send(message)
-		if out.Flush() != nil {
-			return
+		if err := out.Flush(); err != nil {
+			return err
 		}
 	}
 }

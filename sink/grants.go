@@ -17,6 +17,7 @@ import (
 const (
 	Writer = "pgwitness_sink"
 	Reader = "pgwitness_reader"
+	Vault  = "pgwitness_vault" // who reads personal values as well
 )
 
 // AccessStatements are the statements of sql/clickhouse/users.sql for this
@@ -37,16 +38,28 @@ func AccessStatements(database string) []string {
 	return statements
 }
 
-// Grants are the grants of Writer and Reader as the users file of the embedded
-// engine wants them: without their receiver.
+// Grants are the grants of Writer, Reader and Vault as the users file of the
+// embedded engine wants them: without their receiver.
 func Grants(database string) map[string][]string {
 	grants := map[string][]string{}
 	for _, s := range AccessStatements(database) {
-		if grant, receiver, ok := strings.Cut(s, " TO "); ok {
-			grants[receiver] = append(grants[receiver], grant)
+		verb, _, _ := strings.Cut(s, " ")
+		for _, separator := range []string{" TO ", " FROM "} {
+			if grant, receiver, ok := strings.Cut(s, separator); ok && (verb == "GRANT" || verb == "REVOKE") {
+				grants[receiver] = append(grants[receiver], grant)
+			}
 		}
 	}
 	return grants
+}
+
+// Closed are the tables of which one who has the grants of user sees no rows: what
+// the row policies of sql/clickhouse/users.sql say.
+func Closed(user string) []string {
+	if user == Vault {
+		return nil
+	}
+	return []string{"openings"}
 }
 
 // Grant makes the roles, and the users that the DSNs of cfg name, with the
@@ -62,10 +75,13 @@ func Grant(ctx context.Context, cfg store.Config) error {
 	for _, u := range []struct {
 		role   string
 		server func() (store.Server, error)
-	}{{Writer, cfg.Writer}, {Reader, cfg.Reader}} {
+	}{{Writer, cfg.Writer}, {Reader, cfg.Reader}, {Vault, cfg.Vault}} {
 		server, err := u.server()
 		if err != nil {
 			return fmt.Errorf("clickhouse DSN of %s: %w", u.role, err)
+		}
+		if u.role == Vault && cfg.VaultDSN == "" {
+			continue // nobody was named
 		}
 		if server.User != admin.User {
 			statements = append(statements, createUser(server, u.role)...)

@@ -34,12 +34,12 @@ func (tr *trail) holds(n int) func() bool {
 }
 
 // proxied is a sink whose connection can be broken.
-func (tr *trail) proxied(cfg sink.Config) (*sink.Sink, *proxy) {
+func (tr *trail) proxied(cfg sink.Config) (*sink.Sink, *breaker) {
 	tr.t.Helper()
 	server := tr.server("sink")
 	server.Compress = false // so that bytes on the wire are those of the entries
-	p := newProxy(tr.t, server)
-	s := sink.New(p.through(server), cfg, "shop", zerolog.New(zerolog.NewTestWriter(tr.t)))
+	p := newBreaker(tr.t, server)
+	s := sink.New(p.before(server), cfg, "shop", zerolog.New(zerolog.NewTestWriter(tr.t)))
 	tr.t.Cleanup(func() { _ = s.Close() })
 	return s, p
 }
@@ -88,14 +88,14 @@ func TestInsertIsExactlyOnce(t *testing.T) {
 		name  string
 		fault fault
 		cfg   sink.Config
-		then  func(*trail, *proxy)
+		then  func(*trail, *breaker)
 	}{
 		{"not stored: broken before the statement", cutEarly, quick(), nil},
 		{"not stored: broken in the middle of the rows", cutMiddle, quick(), nil},
 		{"not stored: rows stop arriving, timeout", freeze, impatient, nil},
-		{"stored: answer lost, connection broken", loseAnswer, quick(), func(tr *trail, p *proxy) {
+		{"stored: answer lost, connection broken", loseAnswer, quick(), func(tr *trail, p *breaker) {
 			tr.eventually("the insert is stored", tr.holds(5+large))
-			p.cut()
+			p.Reset()
 		}},
 		{"stored: answer lost, timeout", loseAnswer, impatient, nil},
 	} {
@@ -134,7 +134,7 @@ func TestInsertSurvivesTheEngine(t *testing.T) {
 	done = begin(t.Context(), t, s, head, large)
 	p.wait()
 	tr.Kill() // in the middle of the rows
-	p.cut()
+	p.Reset()
 	tr.Start()
 	head = must(t, done)
 	tr.mustHold(head)

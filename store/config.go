@@ -18,6 +18,9 @@ type Config struct {
 	// ReaderDSN of the user who may read the trail, for trail, verify and
 	// status. Default: the DSN.
 	ReaderDSN string `yaml:"reader_dsn"`
+	// VaultDSN of the user who may read personal values, for verify, and for
+	// trail and state with --open. Default: the reader DSN.
+	VaultDSN string `yaml:"vault_dsn"`
 	// Database that holds the trail. Default: pgwitness.
 	Database string `yaml:"database"`
 	// Compression of what travels on the wire: lz4 or none. Default: lz4; none
@@ -37,7 +40,7 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	var problems []error
 	for _, d := range []struct{ key, dsn string }{
-		{"dsn", c.DSN}, {"admin_dsn", c.AdminDSN}, {"reader_dsn", c.ReaderDSN},
+		{"dsn", c.DSN}, {"admin_dsn", c.AdminDSN}, {"reader_dsn", c.ReaderDSN}, {"vault_dsn", c.VaultDSN},
 	} {
 		if d.dsn == "" {
 			continue
@@ -66,6 +69,9 @@ func (c Config) Admin() (Server, error) { return c.server(or(c.AdminDSN, c.DSN))
 
 // Reader is the server as trail, verify and status see it.
 func (c Config) Reader() (Server, error) { return c.server(or(c.ReaderDSN, c.DSN)) }
+
+// Vault is the server as those see it who may read personal values.
+func (c Config) Vault() (Server, error) { return c.server(or(c.VaultDSN, or(c.ReaderDSN, c.DSN))) }
 
 // server reads one DSN. A database named in it must be the configured one:
 // two answers to the same question are refused.

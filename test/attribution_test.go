@@ -4,15 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/maxmind/mmdbwriter"
 	"github.com/maxmind/mmdbwriter/mmdbtype"
 
 	"github.com/pgwitness/pgwitness/test/harness"
@@ -69,33 +65,13 @@ func newWitnessed(t *testing.T) *witnessed {
 	return w
 }
 
-// geography writes a small database of places.
+// geography is a small database of places.
 func geography(t *testing.T) string {
 	t.Helper()
-	tree, err := mmdbwriter.New(mmdbwriter.Options{DatabaseType: "Test-City", IncludeReservedNetworks: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, network, err := net.ParseCIDR("203.0.113.0/24")
-	if err == nil {
-		err = tree.Insert(network, mmdbtype.Map{"country": mmdbtype.Map{"iso_code": mmdbtype.String("NL")},
-			"city": mmdbtype.Map{"names": mmdbtype.Map{"en": mmdbtype.String("Utrecht")}}})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(harness.Folder(t), "places.mmdb")
-	f, err := os.Create(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err = tree.WriteTo(f); err == nil {
-		err = f.Close()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return file
+	return harness.Places(t, map[string]mmdbtype.Map{"203.0.113.0/24": {
+		"country": mmdbtype.Map{"iso_code": mmdbtype.String("NL")},
+		"city":    mmdbtype.Map{"names": mmdbtype.Map{"en": mmdbtype.String("Utrecht")}},
+	}})
 }
 
 // as connects as a role, with settings of the connection.
@@ -251,6 +227,7 @@ func checkCoverage(t *testing.T, w *witnessed) {
 		Offenders []trail.Offender    `json:"unattributed"`
 	}
 	w.must("acknowledge", "--reason", "the tests tamper with triggers")
+	w.sync(time.Minute) // status reads what is stored
 	if err := json.Unmarshal([]byte(w.must("status", "--json")), &status); err != nil {
 		t.Fatal(err)
 	}

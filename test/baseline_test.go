@@ -121,6 +121,7 @@ func (s *sidecar) onceEach(table string) int {
 // Case 23: rows that were there before the trail began are in it, however much
 // changes while they are read.
 func TestCase23Baseline(t *testing.T) {
+	t.Parallel()
 	pg, ch := harness.Postgres(t), harness.ClickHouse(t)
 	pg.Exec(existing)
 	pg.Exec("ANALYZE")
@@ -178,6 +179,7 @@ func (s *sidecar) answersFromBaseline() {
 // However often the sidecar is killed while it reads, every row that was there
 // has exactly one entry.
 func TestCase23BaselineKill9(t *testing.T) {
+	t.Parallel()
 	const rows = 2000
 	pg, ch := harness.Postgres(t), harness.ClickHouse(t)
 	pg.Exec("CREATE TABLE things (id int PRIMARY KEY, v text)")
@@ -255,6 +257,7 @@ func TestBaselineRate(t *testing.T) {
 // A table that cannot be read in one piece is left out, and an entry and status
 // say so.
 func TestBaselineThatCannotBe(t *testing.T) {
+	t.Parallel()
 	pg, ch := harness.Postgres(t), harness.ClickHouse(t)
 	pg.Exec("CREATE TABLE bag (v int); INSERT INTO bag SELECT generate_series(1, 50)")
 	s := newSidecar(t, pg, ch, strings.Replace(baselineOf("cannot", 10), "chunk_rows: 10", "chunk_rows: 10, keyless_rows: 20", 1))

@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 			if err := os.Symlink(binary, filepath.Join(link, "pgwitness")); err != nil {
 				return err
 			}
+			env.Vars = append(env.Vars, harness.RaceOptions)
 			for name, value := range map[string]string{
 				"PATH": link + string(os.PathListSeparator) + env.Getenv("PATH"),
 				"PG":   pg.DSN(), "PG_WRONG": wrongPassword(t, pg.DSN()),

@@ -30,6 +30,20 @@ func (s *sidecar) tells(action, resource string, texts ...string) {
 	}
 }
 
+// act is something done against the auditor, the resource that its alarm names,
+// and what the alarm says.
+type act struct{ do, resource, says string }
+
+// alarms does each act and waits for its alarm before the next.
+func (s *sidecar) alarms(acts ...act) {
+	s.t.Helper()
+	for _, a := range acts {
+		s.pg.Exec(a.do)
+		s.eventually(fmt.Sprintf("SELECT count() > 0 FROM audit_logs WHERE action = 'audit_tampered' AND concat(ifNull(resource_type, ''), ' ', ifNull(resource_id, '')) = '%s' AND new_values LIKE '%%%s%%'",
+			a.resource, a.says), "1")
+	}
+}
+
 // Cases 13 and 14: what is done to the database itself, and to the auditor, is in
 // the trail.
 func TestDDL(t *testing.T) {
@@ -47,9 +61,7 @@ func TestDDL(t *testing.T) {
 		{"case13_fold_through_ddl", caseFoldThroughDDL},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			of := s.t
-			s.t = t
-			defer func() { s.t = of }()
+			defer s.under(t)()
 			c.run(t, s)
 		})
 	}
@@ -100,24 +112,20 @@ func caseActsAgainstTheAuditor(t *testing.T, s *sidecar) {
 	s.pg.Exec("CREATE ROLE " + snoop + "; CREATE TABLE doomed (id int)")
 	t.Cleanup(func() { s.pg.Exec("DROP OWNED BY " + snoop + "; DROP ROLE " + snoop) })
 	alarms := func() string { return s.query("SELECT count() FROM audit_logs WHERE action = 'audit_tampered'") }
-	for _, act := range []struct{ do, resource, says string }{
-		{"ALTER TABLE orders DISABLE TRIGGER pgwitness_stamp", "db.table public.orders", "disabled"},
-		{"DROP TRIGGER pgwitness_stamp ON orders", "db.trigger pgwitness_stamp on public.orders", "stamp trigger"},
-		{"ALTER TABLE orders REPLICA IDENTITY NOTHING", "db.table public.orders", "NOTHING"},
-		{"ALTER PUBLICATION pgwitness_ddl DROP TABLE orders; ALTER TABLE orders SET UNLOGGED", "db.table public.orders", "UNLOGGED"},
-		{"ALTER TABLE orders SET LOGGED; ALTER PUBLICATION pgwitness_ddl SET (publish = 'insert')", "db.publication pgwitness_ddl", "publication"},
-		{"ALTER FUNCTION pgwitness.connection_facts() COST 7", "db.function pgwitness.connection_facts()", "belongs to pgwitness"},
-		{"GRANT SELECT ON pgwitness.secret TO " + snoop, "db.table ", snoop + " has rights to the keys"},
-		{"DROP TABLE doomed", "db.table public.doomed", "dropped"},
+	s.alarms(
+		act{"ALTER TABLE orders DISABLE TRIGGER pgwitness_stamp", "db.table public.orders", "disabled"},
+		act{"DROP TRIGGER pgwitness_stamp ON orders", "db.trigger pgwitness_stamp on public.orders", "stamp trigger"},
+		act{"ALTER TABLE orders REPLICA IDENTITY NOTHING", "db.table public.orders", "NOTHING"},
+		act{"ALTER PUBLICATION pgwitness_ddl DROP TABLE orders; ALTER TABLE orders SET UNLOGGED", "db.table public.orders", "UNLOGGED"},
+		act{"ALTER TABLE orders SET LOGGED; ALTER PUBLICATION pgwitness_ddl SET (publish = 'insert')", "db.publication pgwitness_ddl", "publication"},
+		act{"ALTER FUNCTION pgwitness.connection_facts() COST 7", "db.function pgwitness.connection_facts()", "belongs to pgwitness"},
+		act{"GRANT SELECT ON pgwitness.secret TO " + snoop, "db.table ", snoop + " has rights to the keys"},
+		act{"DROP TABLE doomed", "db.table public.doomed", "dropped"},
 		// No event trigger tells of these: the watcher compares the catalog.
-		{"ALTER EVENT TRIGGER pgwitness_ddl DISABLE", "db.event_trigger pgwitness_ddl", "DDL is not recorded"},
-		{"ALTER ROLE " + snoop + " SET session_replication_role = replica", "db.role " + snoop, "session_replication_role=replica"},
-		{"GRANT UPDATE ON pgwitness.secret TO PUBLIC", "db.keys PUBLIC", "rights to the keys"}, // the event trigger is disabled
-	} {
-		s.pg.Exec(act.do)
-		s.eventually(fmt.Sprintf("SELECT count() > 0 FROM audit_logs WHERE action = 'audit_tampered' AND concat(ifNull(resource_type, ''), ' ', ifNull(resource_id, '')) = '%s' AND new_values LIKE '%%%s%%'",
-			act.resource, act.says), "1")
-	}
+		act{"ALTER EVENT TRIGGER pgwitness_ddl DISABLE", "db.event_trigger pgwitness_ddl", "DDL is not recorded"},
+		act{"ALTER ROLE " + snoop + " SET session_replication_role = replica", "db.role " + snoop, "session_replication_role=replica"},
+		act{"GRANT UPDATE ON pgwitness.secret TO PUBLIC", "db.keys PUBLIC", "rights to the keys"}, // the event trigger is disabled
+	)
 	if !strings.Contains(s.tail(), "act against the auditor") {
 		t.Error("the log says nothing")
 	}
@@ -180,6 +188,7 @@ func caseFoldThroughDDL(t *testing.T, s *sidecar) {
 // Without event triggers the watcher follows new tables, late, and says so; what
 // is done against the auditor is found by comparison.
 func TestDDLWithoutEventTriggers(t *testing.T) {
+	t.Parallel()
 	pg := harness.Postgres(t)
 	s := newWatched(t, pg, "late")
 	pg.Exec("DROP EVENT TRIGGER pgwitness_ddl; DROP EVENT TRIGGER pgwitness_drop")
@@ -187,17 +196,13 @@ func TestDDLWithoutEventTriggers(t *testing.T) {
 	s.tells("table_followed", "db.table \"public\".\"fresh\"", `"followed":true`, `"changes_may_be_missing":true`)
 	pg.Exec("INSERT INTO fresh VALUES (1)")
 	s.eventually("SELECT count() FROM audit_logs WHERE table_name = 'fresh'", "1")
-	for _, act := range []struct{ do, resource, says string }{
-		{"ALTER TABLE orders DISABLE TRIGGER pgwitness_stamp", "db.table public.orders", "disabled"},
-		{"ALTER TABLE orders ENABLE ALWAYS TRIGGER pgwitness_stamp; ALTER TABLE fresh DISABLE TRIGGER pgwitness_stamp; ALTER TABLE fresh ENABLE ALWAYS TRIGGER pgwitness_stamp", "db.table public.fresh", "altered back"},
-		{"ALTER FUNCTION pgwitness.stamp() COST 7; ALTER FUNCTION pgwitness.stamp() COST 100", "db.function pgwitness.stamp", "altered"},
-		{"ALTER PUBLICATION pgwitness_late DROP TABLE fresh", "db.publication pgwitness_late", "publication"},
-		{"DROP TABLE fresh", "db.table public.fresh", "dropped"},
-	} {
-		s.pg.Exec(act.do)
-		s.eventually(fmt.Sprintf("SELECT count() > 0 FROM audit_logs WHERE action = 'audit_tampered' AND concat(ifNull(resource_type, ''), ' ', ifNull(resource_id, '')) = '%s' AND new_values LIKE '%%%s%%'",
-			act.resource, act.says), "1")
-	}
+	s.alarms(
+		act{"ALTER TABLE orders DISABLE TRIGGER pgwitness_stamp", "db.table public.orders", "disabled"},
+		act{"ALTER TABLE orders ENABLE ALWAYS TRIGGER pgwitness_stamp; ALTER TABLE fresh DISABLE TRIGGER pgwitness_stamp; ALTER TABLE fresh ENABLE ALWAYS TRIGGER pgwitness_stamp", "db.table public.fresh", "altered back"},
+		act{"ALTER FUNCTION pgwitness.stamp() COST 7; ALTER FUNCTION pgwitness.stamp() COST 100", "db.function pgwitness.stamp", "altered"},
+		act{"ALTER PUBLICATION pgwitness_late DROP TABLE fresh", "db.publication pgwitness_late", "publication"},
+		act{"DROP TABLE fresh", "db.table public.fresh", "dropped"},
+	)
 	s.prints(7, []string{"status"}, "ALARM")
 	s.verified()
 	s.stop()

@@ -137,6 +137,7 @@ func (s *sidecar) orders() string {
 // silently. The stream stops, the operator accepts a gap, and the gap is an
 // entry that verify knows.
 func TestGapOfASlot(t *testing.T) {
+	t.Parallel()
 	drop := func(s *sidecar) {
 		s.pg.Exec("SELECT pg_drop_replication_slot($1)", s.cfg.Streams[0].Postgres.Slot)
 	}
@@ -163,6 +164,7 @@ func TestGapOfASlot(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			s := newWatched(t, harness.Postgres(t), "gap_"+c.name)
 			s.stop()
 			c.do(s)
@@ -182,6 +184,7 @@ func TestGapOfASlot(t *testing.T) {
 // The log behind the slot was removed while the sidecar hung: the server ends
 // the connection, and the sidecar finds out why.
 func TestGapOfAnInvalidatedSlotInTheMiddleOfTheStream(t *testing.T) {
+	t.Parallel()
 	pg := harness.PostgresServer(t, 0, map[string]string{"max_slot_wal_keep_size": "1MB", "max_wal_size": "32MB"})
 	s := newWatched(t, pg, "invalidated")
 	signalled := func(sig syscall.Signal) {
@@ -209,6 +212,7 @@ func TestGapOfAnInvalidatedSlotInTheMiddleOfTheStream(t *testing.T) {
 
 // A crash of PostgreSQL loses nothing, and is no gap.
 func TestNoGapAfterACrashOfPostgres(t *testing.T) {
+	t.Parallel()
 	pg := harness.PostgresServer(t, 0, nil)
 	s := newWatched(t, pg, "crash")
 	for i := range 3 {
@@ -270,6 +274,7 @@ func recovered(t *testing.T, pg *harness.PG) {
 // Case 18: a server that comes up on another timeline, and one that comes back
 // from a backup.
 func TestGapOfAnotherHistory(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name     string
 		restored bool // to before what was stored
@@ -277,14 +282,15 @@ func TestGapOfAnotherHistory(t *testing.T) {
 		writes   bool // so much that the log is longer than it was
 		cause    string
 	}{
-		{name: "promoted with everything", promoted: true},
-		{name: "promoted without all", restored: true, promoted: true, writes: true, cause: "history_forked"},
+		{name: "promoted_with_everything", promoted: true},
+		{name: "promoted_without_all", restored: true, promoted: true, writes: true, cause: "history_forked"},
 		{name: "restored", restored: true, cause: "log_behind"},
-		{name: "restored on a new timeline", restored: true, promoted: true, cause: "history_forked"},
+		{name: "restored_on_a_new_timeline", restored: true, promoted: true, cause: "history_forked"},
 	} {
-		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			pg := harness.PostgresServer(t, 0, nil)
-			s := newWatched(t, pg, "history")
+			s := newWatched(t, pg, c.name)
 			data := pg.Value("SHOW data_directory")
 			backup := data + ".backup"
 			t.Cleanup(func() { os.RemoveAll(backup) })
@@ -338,71 +344,9 @@ func TestGapOfAnotherHistory(t *testing.T) {
 	}
 }
 
-// Case 20: an edit of the publication hides changes without a trace in the log.
-// It becomes an entry, also when it was taken back, and also when nobody looked.
-func TestGapOfAPublication(t *testing.T) {
-	type edit struct{ name, do, undo, says string }
-	edits := []edit{
-		{"table out", "ALTER PUBLICATION {p} DROP TABLE orders", "ALTER PUBLICATION {p} ADD TABLE ONLY orders", "orders: taken out of the publication"},
-		{"table out and back", "ALTER PUBLICATION {p} DROP TABLE orders; ALTER PUBLICATION {p} ADD TABLE ONLY orders", "", "put back"},
-		{"row filter", "ALTER PUBLICATION {p} SET TABLE orders WHERE (id > 100), items", "ALTER PUBLICATION {p} SET TABLE ONLY orders, items", "orders: row filter"},
-		{"column list", "ALTER PUBLICATION {p} SET TABLE orders (id, status), items", "ALTER PUBLICATION {p} SET TABLE ONLY orders, items", "orders: column list"},
-		{"inserts only", "ALTER PUBLICATION {p} SET (publish = 'insert')", "ALTER PUBLICATION {p} SET (publish = 'insert, update, delete, truncate')", "kinds of changes"},
-		{"altered and back", "ALTER PUBLICATION {p} SET (publish = 'insert'); ALTER PUBLICATION {p} SET (publish = 'insert, update, delete, truncate')", "", "perhaps altered back"},
-	}
-	pg := harness.Postgres(t)
-	pg.Exec("CREATE TABLE items (id int PRIMARY KEY)")
-	s := newWatched(t, pg, "edited")
-	publication := s.cfg.Streams[0].Postgres.Publication
-	const count = "SELECT count() FROM audit_logs WHERE action = 'publication_changed' AND JSONExtractBool(assumeNotNull(new_values), 'changes_may_be_missing')"
-	n := 0
-	var causes []string
-	do := func(sql, says string) {
-		t.Helper()
-		if sql == "" {
-			return
-		}
-		pg.Exec(strings.ReplaceAll(sql, "{p}", publication))
-		n++
-		causes = append(causes, "publication_edited")
-		s.eventually(count, fmt.Sprint(n))
-		if got := s.query("SELECT new_values FROM audit_logs WHERE action = 'publication_changed' ORDER BY sequence DESC LIMIT 1"); !strings.Contains(got, strings.TrimPrefix(says, "orders: ")) {
-			t.Errorf("the entry does not say %q: %s", says, got)
-		}
-	}
-	for _, e := range edits {
-		do(e.do, e.says)
-		undone := ""
-		if e.name == "table out" { // for the trail, it is a table that was not there before
-			pg.Exec(strings.ReplaceAll(e.undo, "{p}", publication))
-			s.eventually("SELECT count() FROM audit_logs WHERE action = 'publication_changed' AND new_values LIKE '%published from now on%'", "1")
-			continue
-		}
-		do(e.undo, undone)
-	}
-	s.stop()
-	do2 := edits[1]
-	pg.Exec(strings.ReplaceAll(do2.do, "{p}", publication))
-	s.start()
-	n++
-	s.eventually(count, fmt.Sprint(n))
-	r := s.declares(append(causes, "publication_edited")...)
-	if g := r.Gaps[0]; !strings.Contains(g.What, "orders: taken out") || g.FromTime == "" || g.ToTime == "" {
-		t.Errorf("the first gap is not told: %+v", g)
-	}
-	// What setup adds is no gap.
-	pg.Exec("CREATE TABLE later (id int PRIMARY KEY)")
-	s.must("setup")
-	s.eventually("SELECT count() FROM audit_logs WHERE action = 'publication_changed' AND new_values LIKE '%public.later%published from now on%'", "1")
-	s.eventually(count, fmt.Sprint(n))
-	// A publication that goes away ends the stream.
-	pg.Exec("DROP PUBLICATION " + publication)
-	s.endsWith(5, "publication_missing")
-	s.stop()
-}
-
 // Start, stop, a changed configuration and heartbeats are entries.
 func TestLifeOfTheSidecarIsInTheTrail(t *testing.T) {
+	t.Parallel()
 	s := newWatched(t, harness.Postgres(t), "life")
 	s.eventually("SELECT count() >= 3 FROM audit_logs WHERE action = 'heartbeat' AND resource_type = 'pgwitness.stream'", "1")
 	s.stop()
@@ -437,6 +381,7 @@ func TestLifeOfTheSidecarIsInTheTrail(t *testing.T) {
 // Case 17: nothing happens in the audited tables, and no heartbeat either, and
 // still the slot advances over what others write.
 func TestIdleStreamLetsTheSlotAdvance(t *testing.T) {
+	t.Parallel()
 	pg := harness.Postgres(t)
 	pg.Exec(ordersTable)
 	pg.Exec("CREATE TABLE noise (text text)")
@@ -461,17 +406,19 @@ func TestIdleStreamLetsTheSlotAdvance(t *testing.T) {
 // What is asked of the catalogs while a stream runs is understood by every
 // version: an edit is seen, and a slot that was made anew is refused.
 func TestGapsOnEveryVersion(t *testing.T) {
+	t.Parallel()
 	for _, version := range harness.PostgresVersions(t) {
 		t.Run(version.String(), func(t *testing.T) {
+			t.Parallel()
 			pg := harness.PostgresServer(t, version.Major, nil)
-			s := newWatched(t, pg, "every")
-			pg.Exec("ALTER PUBLICATION pgwitness_every DROP TABLE orders")
+			s := newWatched(t, pg, "every_"+version.String())
+			pg.Exec("ALTER PUBLICATION pgwitness_" + s.cfg.Streams[0].Name + " DROP TABLE orders")
 			s.eventually("SELECT count() FROM audit_logs WHERE action = 'publication_changed' AND new_values LIKE '%taken out%'", "1")
 			s.must("setup")
 			s.eventually("SELECT count() FROM audit_logs WHERE action = 'publication_changed' AND new_values LIKE '%published from now on%'", "1")
 			s.must("acknowledge", "--reason", "an exercise")
 			s.stop()
-			pg.Exec("SELECT pg_drop_replication_slot('pgwitness_every')")
+			pg.Exec("SELECT pg_drop_replication_slot($1)", s.cfg.Streams[0].Postgres.Slot)
 			s.must("setup")
 			s.refuses("slot_advanced")
 			s.resumes("publication_edited", "slot_advanced")

@@ -37,6 +37,7 @@ const guarded = `streams:
 // trail with who tried it, although its transaction is gone; what keys are is
 // in no part of the trail.
 func TestRefusedAttemptAndSecretsEndToEnd(t *testing.T) {
+	t.Parallel()
 	pg := harness.Postgres(t)
 	pg.Exec(`CREATE TABLE refunds (id int PRIMARY KEY, order_id int, amount numeric(12,2));
 		CREATE TABLE api_keys (id text PRIMARY KEY, secret_hash bytea)`)

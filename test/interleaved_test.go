@@ -27,6 +27,7 @@ type booked struct {
 // in between: every committed one is there, whole, in the order of the commits,
 // each under its own actor, and of the others there is nothing.
 func TestCapture_case16_10000_open_transactions(t *testing.T) {
+	t.Parallel()
 	const prepared, sessions, rounds = 10_000, 100, 5
 	pg := harness.PostgresServer(t, 0, map[string]string{"max_prepared_transactions": fmt.Sprint(prepared), "max_locks_per_transaction": "10"})
 	ch := harness.ClickHouse(t)

@@ -8,14 +8,16 @@ import (
 	"time"
 
 	"github.com/pgwitness/pgwitness/test/harness"
+	"github.com/pgwitness/pgwitness/test/network"
 )
 
 // Case 18: whatever interrupts the connection to PostgreSQL, and however, the
 // stream goes on by itself behind it, and nothing is missing.
 func TestCase18Interruptions(t *testing.T) {
+	t.Parallel()
 	pg := harness.PostgresServer(t, 0, map[string]string{"wal_sender_timeout": "1s"})
 	pg.Exec(ordersTable)
-	streams := strings.Replace(watchful("interrupted"), `"${SHOP_DSN}"`, `"${SHOP_DSN}", silence_timeout: 2s, connect_timeout: 2s`, 1)
+	streams := strings.Replace(watchful("interrupted"), `"${SHOP_DSN}"`, `"${SHOP_DSN}", silence_timeout: 2s, connect_timeout: 2s, catalog_timeout: 2s`, 1)
 	direct, s, toPG, _ := throughProxies(t, pg, harness.ClickHouse(t), streams)
 	s.start()
 	direct.sync(time.Minute)
@@ -40,14 +42,25 @@ func TestCase18Interruptions(t *testing.T) {
 			eventuallyIn(t, pg, "SELECT count(*) FROM pg_replication_slots WHERE active", "0")
 			signal(t, pid, syscall.SIGCONT)
 		}},
-		{"cut", toPG.reset},
+		{"cut", toPG.Reset},
 		{"black_hole", func() {
-			toPG.turn(hole)
+			toPG.Turn(network.Hole)
 			insert()
 			eventuallyIn(t, pg, "SELECT count(*) FROM pg_replication_slots WHERE active", "0")
-			toPG.turn(fair)
+			toPG.Turn(network.Fair)
 		}},
-		{"half_open", func() { toPG.halve(true) }},
+		{"half_open", func() { toPG.Halve(true) }},
+		{"connection_to_look_for_new_tables_hangs", func() {
+			h := hush{text: "pgwitness setup", heard: make(chan bool, 1)}
+			toPG.Listen(h)
+			select {
+			case <-h.heard:
+			case <-time.After(time.Minute):
+				t.Fatal("nobody looks for new tables")
+			}
+			toPG.Listen(nil)
+			pg.Exec("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE active")
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			insert()
@@ -63,6 +76,25 @@ func TestCase18Interruptions(t *testing.T) {
 	}
 	s.stop()
 }
+
+// hush lets the connections hang on which the text is said.
+type hush struct {
+	text  string
+	heard chan bool
+}
+
+func (h hush) Said(_ *network.Link, b []byte) network.Verdict {
+	if !strings.Contains(string(b), h.text) {
+		return network.Pass
+	}
+	select {
+	case h.heard <- true:
+	default: // it was heard before
+	}
+	return network.Vanish
+}
+
+func (h hush) Answered(*network.Link, []byte) network.Verdict { return network.Pass }
 
 func signal(t *testing.T, pid int, sig syscall.Signal) {
 	t.Helper()
@@ -87,12 +119,14 @@ func eventuallyIn(t *testing.T, pg *harness.PG, query, want string) {
 // then the sidecar goes on as if nothing had happened, on another timeline.
 // Without the slot, which is always so before 17, there is a gap.
 func TestCase18Failover(t *testing.T) {
+	t.Parallel()
 	for _, version := range harness.PostgresVersions(t) {
 		t.Run(version.String(), func(t *testing.T) {
+			t.Parallel()
 			copies := version.Major >= 17
 			pg := harness.PostgresServer(t, version.Major, nil)
 			pg.Exec(ordersTable)
-			streams := watchful("failover")
+			streams := watchful("failover_" + version.String())
 			if copies {
 				streams = strings.Replace(streams, `"${SHOP_DSN}"`, `"${SHOP_DSN}", failover: true`, 1)
 			}
@@ -108,12 +142,12 @@ func TestCase18Failover(t *testing.T) {
 			if copies {
 				pg.Exec("ALTER SYSTEM SET synchronized_standby_slots = '" + harness.StandbySlot + "'")
 				pg.Exec("SELECT pg_reload_conf()")
-				eventuallyIn(t, standby, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'pgwitness_failover' AND synced AND NOT temporary", "1")
+				eventuallyIn(t, standby, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = '"+direct.cfg.Streams[0].Postgres.Slot+"' AND synced AND NOT temporary", "1")
 			}
 			pg.Exec("INSERT INTO orders SELECT i, 'primary' FROM generate_series(2, 500) AS i")
 			pg.Kill() // what the standby has not got is lost, and must not be in the trail
 			standby.Promote()
-			toPG.lead(hostOf(t, standby.DSN()))
+			toPG.Lead(network.Host(t, standby.DSN()))
 			s.pg = standby
 
 			if !copies {

@@ -12,6 +12,7 @@ import (
 // rows without a stamp say so, what is not covered is said before, and what the
 // sidecar writes for itself is never a change.
 func TestEntriesTellHowTheyCame(t *testing.T) {
+	t.Parallel()
 	pg := harness.Postgres(t)
 	pg.Exec(ordersTable + `; CREATE TABLE lines (id int PRIMARY KEY, orders int REFERENCES orders ON DELETE CASCADE);
 		CREATE UNLOGGED TABLE cache (id int PRIMARY KEY); CREATE FOREIGN DATA WRAPPER elsewhere; CREATE SERVER elsewhere FOREIGN DATA WRAPPER elsewhere;

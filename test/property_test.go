@@ -31,6 +31,7 @@ const propertyRuns = 8
 // trail verifies, with continuity and reconciliation. A workload that fails is
 // made as small as it can be and printed.
 func TestPropertyFoldEqualsTables(t *testing.T) {
+	t.Parallel()
 	runs := propertyRuns
 	if n, err := strconv.Atoi(os.Getenv("PGWITNESS_PROPERTY")); err == nil {
 		runs = n

@@ -46,6 +46,13 @@ type credited struct {
 	Request               string
 }
 
+// recipeCase is a recipe, the program around it, and what the trail must say.
+type recipeCase struct {
+	name string
+	run  func(*testing.T, *harness.PG)
+	want []credited
+}
+
 // The changes that every program makes: an insert as one user, an update as
 // another, and one as nobody, whom PostgreSQL alone knows.
 func threeChanges(source, first, second string) []credited {
@@ -59,11 +66,12 @@ func threeChanges(source, first, second string) []credited {
 // TestRecipes runs the code of docs/recipes.md, each recipe in a program that
 // knows nothing of the others, and looks at what the trail says.
 func TestRecipes(t *testing.T) {
+	t.Parallel()
 	pg, ch := harness.Postgres(t), harness.ClickHouse(t)
 	pg.Exec("CREATE TABLE orders (id serial PRIMARY KEY, item text, total int NOT NULL DEFAULT 0)")
 	s := newSidecar(t, pg, ch, `
 streams:
-  - name: shop
+  - name: recipes
     postgres: {dsn: "${SHOP_DSN}", idle_interval: 500ms}
     heartbeat_interval: 0s
     tables: [{name: public.orders}]
@@ -74,11 +82,7 @@ streams:
 	withRequests[0].Request, withRequests[1].Request = "r-1", "r-2"
 	commented := threeChanges("comment", "orders/", "orders/<str:item>/")
 	commented[1].Actor, commented[2].Route = "50%/*o'malley*/", "orders/<str:item>/"
-	cases := []struct {
-		name string
-		run  func(*testing.T, *harness.PG)
-		want []credited
-	}{
+	cases := []recipeCase{
 		{"knex", runNode, withRequests},
 		{"django", runPython, commented},
 		{"sqlalchemy", runPython, threeChanges("session", "/orders", "/orders/{id}")},
@@ -89,6 +93,10 @@ streams:
 			{"update", "db:postgres", "observed", "job ReportJob", "Shop", ""},
 			{"update", "db:postgres", "observed", "orders#update", "Shop", ""},
 		}},
+	}
+	if os.Getenv("PGWITNESS_APP") != "" { // 170 MB, so only make test-app has it
+		interactive := credited{Action: "update", Actor: "u-43", Source: "session"}
+		cases = append(cases, recipeCase{"prisma", runNode, append(threeChanges("session", "", ""), interactive)})
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { c.run(t, pg) })
@@ -181,12 +189,16 @@ func runProgram(t *testing.T, pg *harness.PG, env []string, command string, args
 }
 
 func runNode(t *testing.T, pg *harness.PG) {
-	modules, err := filepath.Abs("recipes/node_modules")
+	where, target := "recipes/node_modules", "make recipes"
+	if recipeName(t) == "prisma" {
+		where, target = "recipes/prisma/node_modules", "make test-app"
+	}
+	modules, err := filepath.Abs(where)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(modules, recipeName(t))); err != nil {
-		t.Fatalf("the package is not installed: %v\nhint: run `make recipes`", err)
+		t.Fatalf("the package is not installed: %v\nhint: run `%s`", err, target)
 	}
 	runProgram(t, pg, []string{"NODE_PATH=" + modules}, "node", program(t, recipeName(t), ".cjs"))
 }

@@ -35,6 +35,7 @@ func wantOut(t testing.TB, text, part string) {
 }
 
 func TestReconcile(t *testing.T) {
+	t.Parallel()
 	pg, ch := harness.Postgres(t), harness.ClickHouse(t)
 	pg.Exec(continuityTables)
 	s := newSidecar(t, pg, ch, "streams:\n  - name: shop\n    postgres: {dsn: \"${SHOP_DSN}\"}\n    tables: [{name: \"public.*\"}]\n    heartbeat_interval: 0s\n")
@@ -48,23 +49,7 @@ func TestReconcile(t *testing.T) {
 
 	t.Run("transactions that are open", func(t *testing.T) {
 		defer s.under(t)()
-		ctx := t.Context()
-		conn := pg.Connect()
-		defer conn.Close(ctx)
-		tx, err := conn.Begin(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := tx.Exec(ctx, "UPDATE orders SET status = 'open'; DELETE FROM tills; INSERT INTO tills VALUES (5, 5)"); err != nil {
-			t.Fatal(err)
-		}
-		pg.Exec("BEGIN; UPDATE stock SET pieces = 'prepared'; PREPARE TRANSACTION 'reconcile'")
-		s.finds(q)
-		if err := tx.Commit(ctx); err != nil {
-			t.Fatal(err)
-		}
-		pg.Exec("COMMIT PREPARED 'reconcile'")
-		s.finds(q)
+		s.reconcilesBesideOpenTransactions(t, q)
 	})
 	t.Run("while others write", func(t *testing.T) {
 		defer s.under(t)()
@@ -98,15 +83,7 @@ func TestReconcile(t *testing.T) {
 
 	t.Run("a role that may not read", func(t *testing.T) {
 		defer s.under(t)()
-		role := "r_" + pg.Database
-		pg.Exec("CREATE ROLE " + role + " LOGIN PASSWORD 'x'")
-		defer pg.Exec("DROP OWNED BY " + role + "; DROP ROLE " + role)
-		s.withVerifyDSN(t, role, 4, "permission denied for table", "set verify_dsn to a role that may SELECT")
-		pg.Exec("GRANT SELECT ON ALL TABLES IN SCHEMA public TO " + role)
-		s.withVerifyDSN(t, role, 3, "public.stock 1/a")
-		pg.Exec("ALTER TABLE orders ENABLE ROW LEVEL SECURITY")
-		s.withVerifyDSN(t, role, 3, "public.stock 1/a", "row-level security", "BYPASSRLS")
-		pg.Exec("ALTER TABLE orders DISABLE ROW LEVEL SECURITY")
+		s.reconcilesAsAnotherRole(t)
 	})
 	t.Run("no sidecar", func(t *testing.T) {
 		defer s.under(t)()
@@ -114,6 +91,32 @@ func TestReconcile(t *testing.T) {
 		pg.Exec("DELETE FROM tills")
 		s.prints(4, []string{"verify", "--reconcile"}, "NOT CHECKED", "reconcile could not be checked", "start the sidecar")
 	})
+}
+
+// reconcilesBesideOpenTransactions reconciles before and after others commit.
+func (s *sidecar) reconcilesBesideOpenTransactions(t *testing.T, q pgwitness.VerifyQuery) {
+	ctx := t.Context()
+	conn := s.pg.Connect()
+	defer conn.Close(ctx)
+	mustExec(t, conn, "BEGIN; UPDATE orders SET status = 'open'; DELETE FROM tills; INSERT INTO tills VALUES (5, 5)")
+	s.pg.Exec("BEGIN; UPDATE stock SET pieces = 'prepared'; PREPARE TRANSACTION 'reconcile'")
+	s.finds(q)
+	mustExec(t, conn, "COMMIT")
+	s.pg.Exec("COMMIT PREPARED 'reconcile'")
+	s.finds(q)
+}
+
+// reconcilesAsAnotherRole reconciles as a role that may read nothing at first.
+func (s *sidecar) reconcilesAsAnotherRole(t *testing.T) {
+	role := "r_" + s.pg.Database
+	s.pg.Exec("CREATE ROLE " + role + " LOGIN PASSWORD 'x'")
+	defer s.pg.Exec("DROP OWNED BY " + role + "; DROP ROLE " + role)
+	s.withVerifyDSN(t, role, 4, "permission denied for table", "set verify_dsn to a role that may SELECT")
+	s.pg.Exec("GRANT SELECT ON ALL TABLES IN SCHEMA public TO " + role)
+	s.withVerifyDSN(t, role, 3, "public.stock 1/a")
+	s.pg.Exec("ALTER TABLE orders ENABLE ROW LEVEL SECURITY")
+	s.withVerifyDSN(t, role, 3, "public.stock 1/a", "row-level security", "BYPASSRLS")
+	s.pg.Exec("ALTER TABLE orders DISABLE ROW LEVEL SECURITY")
 }
 
 // withVerifyDSN runs verify with another role reading the tables.

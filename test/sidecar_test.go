@@ -44,12 +44,18 @@ type sidecar struct {
 
 // newSidecar writes a configuration for the given streams part, whose DSN is
 // filled in, and runs `pgwitness setup`. Where the test says nothing of the
-// baseline there is none, so that every entry is of a change that it made.
+// baseline there is none, so that every entry is of a change that it made. A
+// test that runs beside others has a stream of its own name, because that is in
+// the name of its slot, and slots belong to the whole server. So do roles: a test
+// that watches them runs alone.
 func newSidecar(t testing.TB, pg *harness.PG, ch *harness.CH, streams string) *sidecar {
 	t.Helper()
 	s := &sidecar{t: t, pg: pg, ch: ch, binary: harness.Binary(t)}
 	dir := harness.Folder(t)
 	s.file = filepath.Join(dir, "pgwitness.yaml")
+	if !strings.Contains(streams, "batch:") { // half a second for every wait of every test is much
+		streams = "batch: {window: 100ms}\n" + streams
+	}
 	text := fmt.Sprintf("state_dir: %s\nlog: {level: debug}\nhttp: {listen: \"off\"}\nclickhouse:\n  dsn: %s\n  admin_dsn: %s\n  reader_dsn: %s\n  database: %s\n",
 		filepath.Join(dir, "state"), dsn(ch, "sink"), dsn(ch, engine.Admin), dsn(ch, "reader"), ch.Database)
 	if !strings.Contains(streams, "    baseline:") {
@@ -75,7 +81,7 @@ func dsn(ch *harness.CH, user string) string { return ch.Server.DSN(user, "") }
 // command is one verb, not started yet.
 func (s *sidecar) command(args ...string) *exec.Cmd {
 	c := exec.Command(s.binary, append([]string{"--config", s.file}, args...)...)
-	c.Env = append(os.Environ(), "NO_COLOR=1", "GORACE=halt_on_error=1")
+	c.Env = append(os.Environ(), "NO_COLOR=1", harness.RaceOptions)
 	return c
 }
 
@@ -253,23 +259,30 @@ func (s *sidecar) foldEqualsTables(tables ...string) {
 	}
 }
 
-// changes counts the entries that are changes of rows, by table.
+// changes counts the entries that are changes of rows, by the name of their
+// table without its schema.
 func (s *sidecar) changes() map[string]int64 {
 	s.t.Helper()
-	rows, err := s.ch.Connect("reader").Query(context.Background(),
-		"SELECT assumeNotNull(table_name), toInt64(count()) FROM audit_logs WHERE operation IN ('insert', 'update', 'delete', 'truncate') GROUP BY table_name")
+	return s.changesBy("assumeNotNull(table_name)")
+}
+
+// changesBy counts the entries that are changes of rows, by an expression.
+func (s *sidecar) changesBy(expression string) map[string]int64 {
+	s.t.Helper()
+	rows, err := s.ch.Connect("reader").Query(context.Background(), "SELECT "+expression+` AS name, toInt64(count())
+		FROM audit_logs WHERE operation IN ('insert', 'update', 'delete', 'truncate') GROUP BY name`)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer rows.Close()
 	counts := make(map[string]int64)
 	for rows.Next() {
-		var table string
+		var name string
 		var n int64
-		if err := rows.Scan(&table, &n); err != nil {
+		if err := rows.Scan(&name, &n); err != nil {
 			s.t.Fatal(err)
 		}
-		counts[table] = n
+		counts[name] = n
 	}
 	if err := rows.Err(); err != nil {
 		s.t.Fatal(err)

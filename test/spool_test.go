@@ -88,8 +88,9 @@ func outage(t *testing.T) (long time.Duration, limit int64) {
 // times as much log as it may keep for us. The application does not notice, the
 // server keeps less than the limit, and in the end nothing is missing.
 func TestSpoolBoundsTheLog(t *testing.T) {
+	t.Parallel()
 	long, limit := outage(t)
-	pg, ch := harness.Postgres(t), harness.ClickHouseServer(t)
+	pg, ch := harness.PostgresServer(t, 0, nil), harness.ClickHouseServer(t)
 	newStock(pg)
 	s := newSidecar(t, pg, ch, spoolConfig(limit, 8<<30, 1<<20))
 	s.start()

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/pgwitness/pgwitness/audit"
 	"github.com/pgwitness/pgwitness/spool"
 	"github.com/pgwitness/pgwitness/test/harness"
 )
@@ -20,7 +21,8 @@ import (
 // What can go wrong with a spool, one thing after another on one stream. The
 // first phases lose nothing, the last one a part of the spool, and says so.
 func TestSpoolInTrouble(t *testing.T) {
-	pg, ch := harness.Postgres(t), harness.ClickHouseServer(t)
+	t.Parallel()
+	pg, ch := harness.PostgresServer(t, 0, nil), harness.ClickHouseServer(t)
 	newStock(pg)
 	s := newSidecar(t, pg, ch, spoolConfig(1<<20, 1<<30, 1<<17))
 	s.start()
@@ -70,6 +72,22 @@ func (u *troubled) spooling(segments int) (files []string) {
 			u.t.Fatal(err)
 		}
 		return len(files) >= segments
+	})
+	return files
+}
+
+// acknowledging is spooling, until the slot is acknowledged from the spool.
+func (u *troubled) acknowledging(segments int) (files []string) {
+	u.t.Helper()
+	files = u.spooling(segments)
+	var saved audit.LSN
+	u.until("a position is saved in the spool", time.Minute, func() bool {
+		u.book(1)
+		saved = u.spoolState().Saved
+		return saved > 0
+	})
+	u.until("the slot is acknowledged", time.Minute, func() bool {
+		return u.pg.Value("SELECT confirmed_flush_lsn >= $1::text::pg_lsn FROM pg_replication_slots", saved.String()) == "t"
 	})
 	return files
 }
@@ -269,12 +287,7 @@ func flipped(b []byte) []byte {
 // must not go on with the chain, nor must anybody declare a gap who does not
 // know; the one that has the spool still can.
 func (u *troubled) elsewhere() {
-	u.spooling(3)
-	u.until("the slot is acknowledged from the spool", time.Minute, func() bool {
-		u.book(1)
-		return u.spoolState().Saved > 0
-	})
-	wait(time.Second) // the acknowledgement is on its way
+	u.acknowledging(3)
 	u.kill()
 	u.ch.Start()
 	other := u.elsewhereWith("signing.key")
@@ -317,12 +330,7 @@ func (u *troubled) elsewhereWith(files ...string) *sidecar {
 // lost: what docs/spool.md says of a segment that nobody can restore. What is
 // before the damage reaches the trail, and the rest is a declared gap.
 func (u *troubled) lost() {
-	files := u.spooling(4)
-	u.until("the slot is acknowledged from the spool", time.Minute, func() bool {
-		u.book(1)
-		return u.spoolState().Saved > 0
-	})
-	wait(time.Second) // the acknowledgement is on its way
+	files := u.acknowledging(4)
 	u.kill()
 	u.ch.Start()
 	if err := os.WriteFile(files[1], flipped(read(u.t, files[1])), 0o600); err != nil {

@@ -41,6 +41,7 @@ const (
 // Case 26: of two sidecars one writes, and the other waits. When the first dies
 // under load the second goes on within seconds, and nothing is lost or doubled.
 func TestStandbyTakesOver(t *testing.T) {
+	t.Parallel()
 	pg, ch := harness.Postgres(t), harness.ClickHouse(t)
 	pg.Exec(tpcb)
 	one := newSidecar(t, pg, ch, strings.Replace(tpcbConfig, "name: bench", "name: standby", 1))
@@ -88,6 +89,7 @@ func TestStandbyTakesOver(t *testing.T) {
 // A standby with another signing key could not go on with the chain: it says so
 // at once, and not when it is needed.
 func TestStandbyNeedsTheSigningKey(t *testing.T) {
+	t.Parallel()
 	pg := harness.Postgres(t)
 	s := newWatched(t, pg, "foreign")
 	s.stop()
@@ -104,6 +106,7 @@ func TestStandbyNeedsTheSigningKey(t *testing.T) {
 
 // Issue 3, 8: one stream that fails for good does not stop the other.
 func TestSeveralStreams(t *testing.T) {
+	t.Parallel()
 	pg, other := harness.Postgres(t), harness.Postgres(t)
 	pg.Exec(ordersTable)
 	other.Exec(ordersTable)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/pgwitness/pgwitness/test/network"
 )
 
 // fault is one kind of trouble. It begins, lasts, and is mended before it
@@ -53,43 +55,38 @@ func faults() []fault {
 
 		{name: "disk full, ClickHouse away", victim: theStateDisk, also: theCHNetwork, do: fillState, needs: func(b *bench) bool { return b.stateDisk != "" }},
 	}
-	for _, network := range []string{thePGNetwork, theCHNetwork} {
-		proxy := func(b *bench) *proxy { return b.networks[network] }
-		all = append(all,
-			fault{name: "cut in the middle of a message", victim: network, do: func(b *bench, d time.Duration) {
-				proxy(b).cut(rand.New(rand.NewPCG(uint64(d), 0)), 20_000)
-				wait(d)
-				proxy(b).reset()
-			}},
-			fault{name: "black hole, then reset", victim: network, do: func(b *bench, d time.Duration) {
-				proxy(b).turn(hole)
-				wait(d)
-				proxy(b).reset()
-				proxy(b).turn(fair)
-			}},
-			fault{name: "stalled, then goes on", victim: network, do: func(b *bench, d time.Duration) {
-				proxy(b).turn(hole)
-				wait(d)
-				proxy(b).turn(fair)
-			}},
-			fault{name: "half open: the server is gone", victim: network, do: func(b *bench, d time.Duration) {
-				proxy(b).halve(true)
-				wait(d)
-				proxy(b).reset()
-			}},
-			fault{name: "half open: the sidecar is gone", victim: network, do: func(b *bench, d time.Duration) {
-				proxy(b).halve(false)
-				wait(d)
-				proxy(b).reset()
-			}},
-			fault{name: "slow trickle", victim: network, do: func(b *bench, d time.Duration) {
-				proxy(b).turn(trickle)
-				wait(d)
-				proxy(b).turn(fair)
-			}},
-		)
+	for _, victim := range []string{thePGNetwork, theCHNetwork} {
+		all = append(all, networkFaults(victim)...)
 	}
 	return all
+}
+
+// networkFaults are what can happen between the sidecars and one server.
+func networkFaults(victim string) (all []fault) {
+	turn := func(w network.Weather) func(*network.Proxy) { return func(p *network.Proxy) { p.Turn(w) } }
+	halve := func(server bool) func(*network.Proxy) { return func(p *network.Proxy) { p.Halve(server) } }
+	reset := (*network.Proxy).Reset
+	for _, f := range []struct {
+		name       string
+		begin, end func(*network.Proxy)
+	}{
+		{"black hole, then reset", turn(network.Hole), func(p *network.Proxy) { p.Reset(); p.Turn(network.Fair) }},
+		{"stalled, then goes on", turn(network.Hole), turn(network.Fair)},
+		{"half open: the server is gone", halve(true), reset},
+		{"half open: the sidecar is gone", halve(false), reset},
+		{"slow trickle", turn(network.Trickle), turn(network.Fair)},
+	} {
+		all = append(all, fault{name: f.name, victim: victim, do: func(b *bench, d time.Duration) {
+			f.begin(b.networks[victim])
+			wait(d)
+			f.end(b.networks[victim])
+		}})
+	}
+	return append(all, fault{name: "cut in the middle of a message", victim: victim, do: func(b *bench, d time.Duration) {
+		b.networks[victim].Cut(rand.New(rand.NewPCG(uint64(d), 0)), 20_000)
+		wait(d)
+		b.networks[victim].Reset()
+	}})
 }
 
 // leader is the sidecar that writes, as far as its log tells; else the first.
@@ -220,9 +217,9 @@ func fillClickHouse(b *bench, d time.Duration) {
 // elsewhere either.
 func fillState(b *bench, d time.Duration) {
 	release := b.ballast(b.stateDisk)
-	b.networks[theCHNetwork].turn(hole)
+	b.networks[theCHNetwork].Turn(network.Hole)
 	wait(d)
-	b.networks[theCHNetwork].reset()
-	b.networks[theCHNetwork].turn(fair)
+	b.networks[theCHNetwork].Reset()
+	b.networks[theCHNetwork].Turn(network.Fair)
 	release()
 }

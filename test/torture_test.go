@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -19,6 +18,7 @@ import (
 	"github.com/pgwitness/pgwitness/demo"
 	"github.com/pgwitness/pgwitness/engine"
 	"github.com/pgwitness/pgwitness/test/harness"
+	"github.com/pgwitness/pgwitness/test/network"
 )
 
 // What `make torture` sets. Without them the torture is short: every kind of
@@ -50,7 +50,7 @@ type bench struct {
 	ch        *harness.CH
 	direct    *sidecar   // never runs: leads to the servers without the networks between
 	sidecars  []*sidecar // two, of which one is the standby
-	networks  map[string]*proxy
+	networks  map[string]*network.Proxy
 	chDisk    string // file systems of their own, small; "" where none can be mounted
 	stateDisk string
 	reader    driver.Conn
@@ -77,6 +77,7 @@ type bench struct {
 // each, in order, by whom they were made; the fold is the tables; the chain
 // holds and declares no gap.
 func TestTorture(t *testing.T) {
+	t.Parallel()
 	b := newBench(t)
 	duration, err := time.ParseDuration(os.Getenv(tortureTime))
 	if err != nil {
@@ -89,7 +90,7 @@ func TestTorture(t *testing.T) {
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t, networks: make(map[string]*proxy), ledger: newLedger(), done: make(map[string]int), long: 20 * time.Second, brief: 1500 * time.Millisecond}
+	b := &bench{t: t, networks: make(map[string]*network.Proxy), ledger: newLedger(), done: make(map[string]int), long: 20 * time.Second, brief: 1500 * time.Millisecond}
 	b.seed, _ = strconv.ParseUint(os.Getenv(tortureSeed), 10, 64)
 	if b.seed == 0 {
 		b.seed = uint64(time.Now().UnixNano())
@@ -142,11 +143,11 @@ func (b *bench) behindNetworks() []*sidecar {
 		}
 		b.direct.cfg.StateDir = b.stateDisk
 	}
-	b.networks[thePGNetwork] = newProxy(b.t, hostOf(b.t, b.pg.DSN()))
-	b.networks[theCHNetwork] = newProxy(b.t, hostOf(b.t, b.ch.DSN("sink")))
+	b.networks[thePGNetwork] = network.New(b.t, network.Host(b.t, b.pg.DSN()))
+	b.networks[theCHNetwork] = network.New(b.t, network.Host(b.t, b.ch.DSN("sink")))
 	changed := string(text)
 	for _, p := range b.networks {
-		changed = p.through(changed)
+		changed = p.Through(changed)
 	}
 	one := b.direct.second()
 	one.file = b.direct.file + ".networks.yaml"
@@ -154,15 +155,6 @@ func (b *bench) behindNetworks() []*sidecar {
 		b.t.Fatal(err)
 	}
 	return []*sidecar{one, one.second()}
-}
-
-func hostOf(t testing.TB, dsn string) string {
-	t.Helper()
-	u, err := url.Parse(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u.Host
 }
 
 // torment lets the load run and does one round of faults after the other: every

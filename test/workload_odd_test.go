@@ -14,6 +14,7 @@ import (
 // gave rows other values, of which the log tells nothing, may it differ, and
 // there it does; once the rows are written again it does not.
 func TestFoldEqualsTableThroughDDL(t *testing.T) {
+	t.Parallel()
 	w := newWorkload(t, harness.Postgres(t), harness.ClickHouse(t))
 	for group := range strings.SplitSeq(w.script("odd.sql"), "\n\n") {
 		w.pg.Exec(group)

@@ -279,32 +279,7 @@ func (w *workload) again(l *life) error {
 	return err
 }
 
-// entries counts the changes of rows in the trail by table, under the name that
-// it had.
-func (w *workload) entries() map[string]int64 {
-	w.t.Helper()
-	rows, err := w.s.ch.Connect("reader").Query(context.Background(), `SELECT concat(assumeNotNull(schema_name), '.', assumeNotNull(table_name)), toInt64(count())
-		FROM audit_logs WHERE operation IN ('insert', 'update', 'delete', 'truncate') GROUP BY schema_name, table_name`)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer rows.Close()
-	counts := make(map[string]int64)
-	for rows.Next() {
-		var table string
-		var n int64
-		if err := rows.Scan(&table, &n); err != nil {
-			w.t.Fatal(err)
-		}
-		counts[table] = n
-	}
-	if err := rows.Err(); err != nil {
-		w.t.Fatal(err)
-	}
-	return counts
-}
-
-// decoded counts the same as PostgreSQL decodes it for a slot of ours, from
+// decoded counts the changes by table as PostgreSQL decodes them for a slot of ours, from
 // protocol 1: R describes a table; I, U and D are followed by its OID, T by the
 // number of tables, one byte, and their OIDs.
 func (w *workload) decoded() map[string]int64 {
@@ -346,7 +321,7 @@ func (w *workload) decoded() map[string]int64 {
 // table, those that are gone included.
 func (w *workload) checkCounts() (changes, tables int64) {
 	w.t.Helper()
-	want, got := w.decoded(), w.entries()
+	want, got := w.decoded(), w.s.changesBy("concat(assumeNotNull(schema_name), '.', assumeNotNull(table_name))")
 	for table, n := range want {
 		if got[table] != n {
 			w.t.Errorf("%s: %d entries, %d committed changes", table, got[table], n)

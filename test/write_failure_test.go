@@ -10,22 +10,23 @@ import (
 
 	"github.com/pgwitness/pgwitness"
 	"github.com/pgwitness/pgwitness/test/harness"
+	"github.com/pgwitness/pgwitness/test/network"
 )
 
 // throughProxies is a sidecar whose connections to both servers lead through
 // proxies; direct leads past them.
-func throughProxies(t *testing.T, pg *harness.PG, ch *harness.CH, streams string) (direct, s *sidecar, toPG, toCH *proxy) {
+func throughProxies(t *testing.T, pg *harness.PG, ch *harness.CH, streams string) (direct, s *sidecar, toPG, toCH *network.Proxy) {
 	t.Helper()
 	streams = strings.Replace(streams, `"${SHOP_DSN}"`, `"${SHOP_DSN}", status_interval: 200ms`, 1)
 	direct = newSidecar(t, pg, ch, streams)
-	toPG, toCH = newProxy(t, hostOf(t, pg.DSN())), newProxy(t, hostOf(t, ch.DSN("sink")))
+	toPG, toCH = network.New(t, network.Host(t, pg.DSN())), network.New(t, network.Host(t, ch.DSN("sink")))
 	text, err := os.ReadFile(direct.file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s = direct.second()
 	s.file = direct.file + ".proxies.yaml"
-	if err := os.WriteFile(s.file, []byte(toCH.through(toPG.through(string(text)))), 0o600); err != nil {
+	if err := os.WriteFile(s.file, []byte(toCH.Through(toPG.Through(string(text)))), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if s.cfg, err = pgwitness.LoadConfig(s.file); err != nil {
@@ -57,7 +58,7 @@ func externalWrites() []write {
 }
 
 // trip lays a tripwire for the write.
-func (w write) trip(direct *sidecar, toPG, toCH *proxy, persisted bool) *tripwire {
+func (w write) trip(direct *sidecar, toPG, toCH *network.Proxy, persisted bool) *tripwire {
 	wire := &tripwire{text: []byte(w.text), expects: !w.pg}
 	own := direct.pg.Connect() // it is asked while the test uses the others
 	value := func() (text string) {
@@ -77,15 +78,16 @@ func (w write) trip(direct *sidecar, toPG, toCH *proxy, persisted bool) *tripwir
 		wire.persisted = func() bool { return value() != before }
 	}
 	if w.pg {
-		return toPG.lay(wire)
+		return wire.lay(toPG)
 	}
-	return toCH.lay(wire)
+	return wire.lay(toCH)
 }
 
 // Case 25: every external write, failed and not persisted, and persisted but
 // reported failed. The sidecar goes on by itself, and nothing is lost, doubled
 // or taken for a gap.
 func TestCase25EveryExternalWrite(t *testing.T) {
+	t.Parallel()
 	pg := harness.Postgres(t)
 	pg.Exec(ordersTable)
 	running, s, toPG, toCH := throughProxies(t, pg, harness.ClickHouse(t), watchful("writes"))

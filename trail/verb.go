@@ -122,6 +122,8 @@ func intransitive(action string) string {
 		return "began to watch"
 	case "stop":
 		return "stopped watching"
+	case "verify":
+		return "verified the trail"
 	}
 	return ""
 }

@@ -132,5 +132,6 @@ func (e *env) witness() (*pgwitness.Witness, error) {
 	}
 	w := pgwitness.New(cfg, logger(cfg.Log, e.stderr))
 	w.Version = versionText()
+	w.Operator = pgwitness.Operator()
 	return w, nil
 }

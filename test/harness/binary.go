@@ -17,6 +17,11 @@ import (
 // BinaryVariable names the environment variable with a pgwitness that is built already.
 const BinaryVariable = "PGWITNESS_BIN"
 
+// RaceOptions is for the environment of a program that Binary built: it ends at the first race. A
+// program with the race detector sleeps before each of its ends, for late races to be seen, by
+// default for a second; tests start programs hundreds of times.
+const RaceOptions = "GORACE=halt_on_error=1 atexit_sleep_ms=50"
+
 // Binary returns the path of the program pgwitness, built from this module once per test binary,
 // with the race detector when the tests have it. PGWITNESS_BIN names one that is built already.
 func Binary(t testing.TB) string {
