@@ -36,6 +36,7 @@ type TrailStyle struct {
 	Color   bool // for terminals
 	Explain bool // who says so, and where the entry stands
 	JSON    bool // one object per line instead of sentences
+	Open    bool // clear values instead of tokens, where the vault may be read
 }
 
 // Trail prints the entries that q asks for, one line each, and returns their
@@ -51,12 +52,12 @@ func (w *Witness) Trail(ctx context.Context, q TrailQuery, style TrailStyle, out
 	if len(streams) == 1 {
 		q.Stream = streams[0].Name
 	}
-	t, release, err := w.openTrail(ctx)
+	t, release, err := w.openTrailAs(ctx, style.Open)
 	if err != nil {
 		return 0, false, err
 	}
 	defer release()
-	w.recordRead(ctx, q.Stream, "trail", style.JSON, askedOf(q))
+	w.recordRead(ctx, q.Stream, "trail", style.JSON, withOpen(askedOf(q), style.Open))
 	s := trail.Style{Color: style.Color, Explain: style.Explain, Stream: q.Stream == ""}
 	var line []byte
 	for e, err := range t.Entries(ctx, q) {
@@ -91,12 +92,36 @@ func (w *Witness) openTrail(ctx context.Context) (*trail.Trail, func(), error) {
 	return trail.New(server), release, nil
 }
 
+// openTrailAs is openTrail; with open, tokens are opened as the user may who
+// reads the vault.
+func (w *Witness) openTrailAs(ctx context.Context, open bool) (*trail.Trail, func(), error) {
+	t, release, err := w.openTrail(ctx)
+	if err != nil || !open {
+		return t, release, err
+	}
+	vault, err := w.cfg.ClickHouse.Vault()
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return t.Opening(vault), release, nil
+}
+
+// withOpen adds to what was asked that clear values were.
+func withOpen(asked map[string]string, open bool) map[string]string {
+	if open {
+		asked["open"] = "personal values"
+	}
+	return asked
+}
+
 // StateQuery asks what a row was at a moment.
 type StateQuery struct {
 	Stream, Type, ID string
 	At               time.Time
 	JSON             bool
 	Color            bool // for terminals
+	Open             bool // clear values instead of tokens, where the vault may be read
 }
 
 // State prints the row. A resource that the trail knows nothing of is
@@ -106,12 +131,12 @@ func (w *Witness) State(ctx context.Context, q StateQuery, out io.Writer) error 
 	if err != nil {
 		return err
 	}
-	t, release, err := w.openTrail(ctx)
+	t, release, err := w.openTrailAs(ctx, q.Open)
 	if err != nil {
 		return err
 	}
 	defer release()
-	w.recordRead(ctx, stream, "state", q.JSON, spoken(map[string]string{"type": q.Type, "id": q.ID, "at": momentOf(q.At)}))
+	w.recordRead(ctx, stream, "state", q.JSON, withOpen(spoken(map[string]string{"type": q.Type, "id": q.ID, "at": momentOf(q.At)}), q.Open))
 	state, err := t.State(ctx, trail.StateQuery{Stream: stream, ResourceType: q.Type, ResourceID: q.ID, At: q.At, Key: w.keyOf(stream, q.Type)})
 	if err != nil {
 		return err

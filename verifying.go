@@ -68,12 +68,17 @@ func (w *Witness) verifyStream(ctx context.Context, server store.Server, s Strea
 	if progress != nil {
 		show = func(done, total uint64) { progress("verifying", done, total) }
 	}
+	vault, err := w.cfg.ClickHouse.Vault()
+	if err != nil {
+		return Report{}, err
+	}
+	o.Vault = verify.FromClickHouse(vault)
 	began := time.Now()
 	report, err := verify.New(verify.FromClickHouse(server), w.log).Run(ctx, o, show)
 	if err != nil {
 		return Report{}, err
 	}
-	c := &crossCheck{stream: s, trail: trail.New(server), report: &report, values: q.Values, show: progress}
+	c := &crossCheck{stream: s, trail: trail.New(server).Opening(vault), report: &report, values: q.Values, show: progress}
 	var errs []error
 	if q.Continuity {
 		errs = append(errs, c.attempt("row continuity", c.continuity(ctx)))

@@ -215,7 +215,7 @@ func (t *Trail) foldPart(ctx context.Context, r Review, table Table, p parts, pa
 	if p.count > 1 && part < p.count {
 		// A fold does not take what is not its own: this only spares the reading.
 		c.params = append(c.params, store.Param("parts", p.count), store.Param("part", part))
-		changes += " AND (resource_id IS NULL OR CRC32(ifNull(resource_id, '')) % {parts:UInt32} = {part:UInt32})"
+		changes += " AND (resource_id IS NULL OR position(resource_id, 'pii:') > 0 OR CRC32(ifNull(resource_id, '')) % {parts:UInt32} = {part:UInt32})"
 	}
 	c.parts = append(c.parts, "(operation IN ('event', 'ddl') OR "+changes+")")
 	if err := t.changes(ctx, r, c, f.Add); err != nil {

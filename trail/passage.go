@@ -66,10 +66,17 @@ func (t *Trail) changes(ctx context.Context, r Review, c conditions, use func(*a
 		}
 	}
 	q := query{passageText + c.where() + " ORDER BY stream, sequence SETTINGS optimize_read_in_order = 1, max_block_size = 8192", c.params}
+	known := make(openings)
 	err := t.receive(ctx, q, p.results(), func() error {
+		if err := t.lookInto(ctx, p, known); err != nil {
+			return err
+		}
 		for i := range p.sequence {
 			if p.entry(i, &e); e.TableName != nil && r.Sees != nil && !r.Sees(&e) {
 				continue
+			}
+			if t.opener != nil {
+				known.open(&e)
 			}
 			if err := use(&e); err != nil {
 				return err
@@ -82,6 +89,20 @@ func (t *Trail) changes(ctx context.Context, r Review, c conditions, use func(*a
 		r.Progress(told)
 	}
 	return err
+}
+
+// lookInto asks for what the tokens of a block stand for.
+func (t *Trail) lookInto(ctx context.Context, p *passage, known openings) error {
+	if t.opener == nil {
+		return nil
+	}
+	var wanted []audit.Hash
+	var e audit.Entry
+	for i := range p.sequence {
+		p.entry(i, &e)
+		rowTokens(&e, func(hash audit.Hash) { wanted = append(wanted, hash) })
+	}
+	return t.opener.look(ctx, known, wanted)
 }
 
 // sampleRows is the number of entries at either end of a table's that tell its

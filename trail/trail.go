@@ -29,11 +29,12 @@ import (
 // opens one and closes it, so that a Trail can be asked from many goroutines.
 type Trail struct {
 	server store.Server
+	opener *opener // nil: tokens stay
 }
 
 // New returns a Trail that reads from server, as a user who may SELECT from
 // audit_logs.
-func New(server store.Server) *Trail { return &Trail{server} }
+func New(server store.Server) *Trail { return &Trail{server: server} }
 
 // Entries yields the entries that f asks for, in the order it asks for. Of
 // more entries than the limit, the newest are yielded; More tells that there
@@ -77,6 +78,14 @@ type query struct {
 // entries runs q, whose columns are those of an entry, on a connection of its
 // own.
 func (t *Trail) entries(ctx context.Context, q query) iter.Seq2[*audit.Entry, error] {
+	if t.opener != nil {
+		return t.opener.opened(ctx, t.sealed(ctx, q))
+	}
+	return t.sealed(ctx, q)
+}
+
+// sealed is entries as they are stored.
+func (t *Trail) sealed(ctx context.Context, q query) iter.Seq2[*audit.Entry, error] {
 	return func(yield func(*audit.Entry, error) bool) {
 		client, err := t.server.Dial(ctx)
 		if err != nil {

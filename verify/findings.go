@@ -19,9 +19,9 @@ const (
 
 // findings collects what is wrong with a segment, and later with the whole.
 type findings struct {
-	integrity, completeness list
-	suspects                []audit.Entry // whose columns do not give their hash
-	gaps                    []Gap         // that entries declare
+	integrity, completeness, openings list
+	suspects                          []audit.Entry // whose columns do not give their hash
+	gaps                              []Gap         // that entries declare
 }
 
 // list is the first findings of a verdict, in order, and the number of all.
@@ -131,6 +131,7 @@ func (f *findings) wrongID(s *seen) {
 func (f *findings) merge(next *findings) {
 	f.integrity.merge(next.integrity)
 	f.completeness.merge(next.completeness)
+	f.openings.merge(next.openings)
 	f.suspects = append(f.suspects, next.suspects[:min(len(next.suspects), maxSuspects-len(f.suspects))]...)
 	f.gaps = append(f.gaps, next.gaps[:min(len(next.gaps), maxGaps-len(f.gaps))]...)
 }

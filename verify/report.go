@@ -46,6 +46,8 @@ const (
 	WrongID          Kind = "wrong_id"           // the id is not that of the log position
 	SlotAhead        Kind = "slot_ahead"         // the slot was advanced by somebody else
 	Stale            Kind = "stale"              // the newest entry is too old
+	OpeningMismatch  Kind = "opening_mismatch"   // key and clear value of the vault do not give the token
+	OpeningMissing   Kind = "opening_missing"    // the vault has no opening of a token, or no key, and no erasure is recorded
 
 	// Found by comparing entries with each other, and with the audited tables.
 	HiddenChange Kind = "hidden_change" // a row is not the one that the entries before it left

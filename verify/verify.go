@@ -55,6 +55,8 @@ type Options struct {
 	Parallel int
 	// Slot, where given, is compared with what the sidecar acknowledged.
 	Slot *Slot
+	// Vault, where given, is asked whether the tokens of personal values open.
+	Vault vault
 	// Now and MaxAge judge freshness: the newest entry must not be older than
 	// MaxAge at Now. A MaxAge of 0 leaves freshness unchecked.
 	Now    time.Time
@@ -99,6 +101,11 @@ func (v *Verifier) Run(ctx context.Context, o Options, progress func(done, total
 		return Report{}, notChecked(o, "find stream", err)
 	}
 	r := newRun(v.src, o, trail{genesis, geneses, rows, last}, progress)
+	if o.Vault != nil {
+		if r.closed, err = o.Vault.Closed(ctx); err != nil {
+			return Report{}, notChecked(o, "look into the vault", err)
+		}
+	}
 	r.cut(v.segment)
 	if err := r.check(ctx); err != nil {
 		return Report{}, notChecked(o, "read entries", err)

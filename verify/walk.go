@@ -54,6 +54,8 @@ type walker struct {
 	last    seen   // of them
 	linked  bool   // the entry before the segment has been seen
 
+	openings openings
+
 	preimage []byte // reused for every entry
 	// The entries of one sequence, and those of the sequence seen before it.
 	// Each is more than one only in a trail that somebody tampered with.
@@ -63,6 +65,11 @@ type walker struct {
 // take is given the entries in order of sequence.
 func (w *walker) take(e *audit.Entry) error {
 	s := w.look(e)
+	if w.inside(e.Sequence) {
+		if err := w.openings.take(e); err != nil {
+			return err
+		}
+	}
 	if len(w.now) > 0 && w.now[0].sequence == s.sequence {
 		w.now = append(w.now, s)
 		return nil

@@ -28,6 +28,7 @@ type trailCmd struct {
 	NoReason  bool   `help:"Only changes for which no reason was given."`
 	Newest    bool   `help:"Newest first."`
 	Limit     int    `default:"1000" help:"At most so many entries, the newest; 0 for all."`
+	Open      bool   `help:"Show personal values instead of tokens, as far as clickhouse.vault_dsn may read them."`
 	Explain   bool   `help:"Add who says so, and the place in the log and in the chain."`
 }
 
@@ -42,7 +43,7 @@ func (c *trailCmd) Run(ctx context.Context, e *env) error {
 	}
 	out := bufio.NewWriter(e.stdout)
 	defer out.Flush()
-	style := pgwitness.TrailStyle{Color: isTerminal(e.stdout), Explain: c.Explain, JSON: c.JSON}
+	style := pgwitness.TrailStyle{Color: isTerminal(e.stdout), Explain: c.Explain, JSON: c.JSON, Open: c.Open}
 	n, more, err := w.Trail(ctx, q, style, out)
 	if err != nil {
 		return err
@@ -93,6 +94,7 @@ type stateCmd struct {
 	jsonFlag
 	Type string `arg:"" help:"Resource type, such as order."`
 	ID   string `arg:"" help:"Resource id, such as 1234."`
+	Open bool   `help:"Show personal values instead of tokens, as far as clickhouse.vault_dsn may read them."`
 	At   string `default:"now" help:"The moment: 2026-11-23T08:00:00Z, 2h, yesterday, … (${default})."`
 }
 
@@ -105,7 +107,7 @@ func (c *stateCmd) Run(ctx context.Context, e *env) error {
 	if err != nil {
 		return flagError("at", err)
 	}
-	return w.State(ctx, pgwitness.StateQuery{Stream: c.Stream, Type: c.Type, ID: c.ID, At: m.To, JSON: c.JSON, Color: isTerminal(e.stdout)}, e.stdout)
+	return w.State(ctx, pgwitness.StateQuery{Stream: c.Stream, Type: c.Type, ID: c.ID, At: m.To, JSON: c.JSON, Color: isTerminal(e.stdout), Open: c.Open}, e.stdout)
 }
 
 type verifyCmd struct {
