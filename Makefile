@@ -97,11 +97,13 @@ test-app: engines recipes $(ISOLATE) $(PRISMA_CLIENT) ## Run Directus, as npm br
 test-matrix: $(MATRIX) test ## Run every test, those over PostgreSQL versions on 14 to 18
 
 # Each benchmark starts its own servers, and writes its tables and their JSON
-# into bench/. BENCH_RUNS and BENCH_ROWS shorten it.
+# into bench/. BENCH_RUNS and BENCH_ROWS shorten it; BENCH_AGAINST names another
+# build of the program, to be measured in the same run.
 BENCH      ?= bench
 BENCH_RUNS ?=
 BENCH_ROWS ?=
-BENCH_ENV   = PGWITNESS_BENCH="$(abspath $(BENCH))" PGWITNESS_BENCH_RUNS=$(BENCH_RUNS) PGWITNESS_BENCH_ROWS=$(BENCH_ROWS)
+BENCH_AGAINST ?=
+BENCH_ENV   = PGWITNESS_BENCH="$(abspath $(BENCH))" PGWITNESS_BENCH_RUNS=$(BENCH_RUNS) PGWITNESS_BENCH_ROWS=$(BENCH_ROWS) PGWITNESS_BENCH_AGAINST=$(abspath $(BENCH_AGAINST))
 
 .PHONY: bench
 bench: bench-pipeline bench-overhead ## Measure everything (half an hour)

@@ -2,47 +2,63 @@ package pgwitness
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/sink"
 )
 
-// batch is a run of sealed entries of one month that is stored by one insert,
-// and what may be acknowledged once it is.
+// batch is a run of entries of one month that is stored by one insert, and what
+// may be acknowledged once it is.
 type batch struct {
 	before  audit.Head // what the first entry is linked to
 	after   audit.Head
-	entries []audit.Entry // handed back once they are laid out for the insert
-	rows    int           // number of entries, and the commit time of the first, from then on
-	oldest  int64
-	bytes   int       // of the feeds they came from, about
-	ack     audit.LSN // end of the last transaction wholly in this batch or before it; 0: none yet
-	opened  time.Time // when the first entry came in
-}
-
-// monthOf numbers the month of a timestamp as the partitions of the trail do:
-// 202611.
-func monthOf(microseconds int64) int {
-	t := time.UnixMicro(microseconds).UTC()
-	return t.Year()*100 + int(t.Month())
+	entries []audit.Entry // not settled yet
+	weight  int           // bytes of the feeds that entries came from, about
+	laid    *sink.Batch   // those that are: sealed, and laid out for the insert; nil: none
+	rows    int           // number of entries in laid
+	oldest  int64         // commit time of the first of them
+	ack     audit.LSN     // end of the last transaction wholly in this batch or before it; 0: none yet
+	opened  time.Time     // when the first entry came in
 }
 
 // empty reports whether there is nothing to store and nothing to acknowledge.
-func (b *batch) empty() bool { return len(b.entries) == 0 && b.ack == 0 }
+func (b *batch) empty() bool { return len(b.entries) == 0 && b.laid == nil && b.ack == 0 }
+
+// full reports whether a bound is met.
+func (b *batch) full(limits BatchConfig) bool {
+	bytes := b.weight
+	if b.laid != nil {
+		bytes += b.laid.Bytes()
+	}
+	return b.rows+len(b.entries) >= limits.Rows || bytes >= limits.Bytes
+}
+
+// Entries wait until there are so many, or so many bytes of them, and are then
+// sealed and laid out. So few stay in the cache of the processor on their way,
+// and their memory is used again: as entries they take more of it than as
+// columns.
+const (
+	settleRows  = 512
+	settleBytes = 1 << 20
+)
 
 // gatherer turns transactions into batches. It is owned by the gather loop.
 type gatherer struct {
 	enrich  enricher
 	fill    filler // nil: nothing is personal
 	seal    sealer
+	layer   layer
 	limits  BatchConfig
 	head    audit.Head // behind the last entry that was sealed
-	last    int64      // timestamp of the last entry of a full batch
+	last    int64      // timestamp of the last entry
 	stored  audit.Head // what the trail held when the stream was taken up
 	current *batch
 	ready   []*batch      // full, in order
-	spare   []audit.Entry // memory of a batch that is done with
+	spare   []audit.Entry // memory of entries that are settled
+	err     error         // why entries could not be laid out
 }
 
 // enricher makes entries of a transaction; see enrich.Enricher.Append.
@@ -50,6 +66,8 @@ type enricher interface {
 	Append(dst []audit.Entry, tx *audit.Tx, before int64) []audit.Entry
 	// Blanks returns the blanks of the entries made since the last call.
 	Blanks() []audit.Blank
+	// Forget says that no entry made so far is read any more.
+	Forget()
 }
 
 // filler writes tokens into blanks. When it returns nil, what opens them is
@@ -61,8 +79,13 @@ type sealer interface {
 	Seal(head audit.Head, entries []audit.Entry) audit.Head
 }
 
-func newGatherer(e enricher, s sealer, limits BatchConfig, head audit.Head) *gatherer {
-	return &gatherer{enrich: e, seal: s, limits: limits, head: head, last: head.Timestamp, stored: head, current: &batch{}}
+// layer lays sealed entries out for an insert; see sink.Sink.Append.
+type layer interface {
+	Append(b *sink.Batch, entries []audit.Entry) (*sink.Batch, error)
+}
+
+func newGatherer(e enricher, s sealer, l layer, limits BatchConfig, head audit.Head) *gatherer {
+	return &gatherer{enrich: e, seal: s, layer: l, limits: limits, head: head, last: head.Timestamp, stored: head, current: &batch{}}
 }
 
 // add takes the transactions of feed in. Batches that became full are in
@@ -77,29 +100,30 @@ func (g *gatherer) add(feed *audit.Feed, now time.Time) {
 func (g *gatherer) addTx(tx *audit.Tx, bytes int, now time.Time) {
 	b := g.current
 	start := len(b.entries)
-	b.entries = g.enrich.Append(b.entries, tx, g.lastTimestamp())
+	b.entries = g.enrich.Append(b.entries, tx, g.last)
 	b.entries = g.dropStored(b.entries, start)
+	if n := len(b.entries); n > start {
+		g.last = b.entries[n-1].Timestamp
+	}
 	g.splitMonths(start, now)
 
 	b = g.current
 	if len(b.entries) > 0 && b.opened.IsZero() {
 		b.opened = now
 	}
-	b.bytes += bytes
+	b.weight += bytes
 	if tx.EndLSN > b.ack {
 		b.ack = tx.EndLSN
 	}
-	if len(b.entries) >= g.limits.Rows || b.bytes >= g.limits.Bytes {
+	if g.fill == nil && (len(b.entries) >= settleRows || b.weight >= settleBytes) {
+		g.settle(b)
+	}
+	if b.full(g.limits) {
 		g.flush()
 	}
-}
-
-// lastTimestamp is the timestamp of the entry before the next one.
-func (g *gatherer) lastTimestamp() int64 {
-	if n := len(g.current.entries); n > 0 {
-		return g.current.entries[n-1].Timestamp
+	if g.fill == nil && len(g.current.entries) == 0 {
+		g.enrich.Forget()
 	}
-	return g.last
 }
 
 // dropStored removes from entries[start:] what the trail holds already: after
@@ -120,9 +144,16 @@ func (g *gatherer) dropStored(entries []audit.Entry, start int) []audit.Entry {
 // entry start, since an insert into two partitions would not be atomic. What
 // can be acknowledged stays with the last piece.
 func (g *gatherer) splitMonths(start int, now time.Time) {
-	for i := max(start, 1); i < len(g.current.entries); i++ {
+	for i := start; i < len(g.current.entries); i++ {
 		b := g.current
-		if monthOf(b.entries[i].Timestamp) == monthOf(b.entries[i-1].Timestamp) {
+		before := g.head.Timestamp
+		switch {
+		case i > 0:
+			before = b.entries[i-1].Timestamp
+		case b.laid == nil:
+			continue
+		}
+		if sink.SameMonth(b.entries[i].Timestamp, before) {
 			continue
 		}
 		rest := append([]audit.Entry(nil), b.entries[i:]...)
@@ -133,50 +164,76 @@ func (g *gatherer) splitMonths(start int, now time.Time) {
 	}
 }
 
+// settle seals the entries of b and lays them out. From then on their memory may
+// be that of the next ones. Batches are settled in order.
+func (g *gatherer) settle(b *batch) {
+	b.weight = 0
+	if len(b.entries) == 0 || g.err != nil {
+		return
+	}
+	if b.laid == nil {
+		b.before, b.oldest = g.head, b.entries[0].Timestamp
+	}
+	g.head = g.seal.Seal(g.head, b.entries)
+	if b.laid, g.err = g.layer.Append(b.laid, b.entries); g.err != nil {
+		g.err = fmt.Errorf("lay out batch: %w", g.err)
+	}
+	b.rows += len(b.entries)
+	clear(b.entries)
+	b.entries = b.entries[:0]
+}
+
 // flush makes the current batch ready and opens the next one.
 func (g *gatherer) flush() {
 	b := g.current
 	if b.empty() {
 		return
 	}
-	if n := len(b.entries); n > 0 {
-		g.last = b.entries[n-1].Timestamp
+	if g.fill == nil {
+		g.finish(b)
 	}
 	g.ready = append(g.ready, b)
 	g.current = &batch{entries: g.spare}
 	g.spare = nil
 }
 
-// take returns the batches that became full since the last call, sealed. In
+// finish settles a batch that is full. The batch that has just begun takes over
+// the memory of its entries: as a rule there is one such array, and not two.
+func (g *gatherer) finish(b *batch) {
+	g.settle(b)
+	if b.laid == nil {
+		b.before = g.head
+	}
+	b.after = g.head
+	if g.current != b && g.current.entries == nil {
+		g.current.entries = b.entries
+	} else {
+		g.spare = b.entries
+	}
+	b.entries = nil
+}
+
+// fillRows is how many entries with personal values wait before these are made
+// tokens: that may take an insert.
+const fillRows = 10_000
+
+// take returns the batches that became full since the last call, settled. In
 // front of that it fills in the tokens of personal values, which may have to
 // wait for ClickHouse. A crash in there leaves at most keys that no entry uses.
 func (g *gatherer) take(ctx context.Context) ([]*batch, error) {
 	ready := g.ready
 	g.ready = nil
-	if len(ready) > 0 && g.fill != nil {
+	if g.fill != nil && (len(ready) > 0 || len(g.current.entries) >= fillRows) {
 		covered := func(b audit.Blank) bool { return g.stored.Covers(b.Position) } // its entry was dropped
 		if err := g.fill(ctx, slices.DeleteFunc(g.enrich.Blanks(), covered)); err != nil {
 			return nil, err
 		}
+		for _, b := range ready {
+			g.finish(b)
+		}
+		g.settle(g.current)
 	}
-	for _, b := range ready {
-		b.before = g.head
-		g.head = g.seal.Seal(g.head, b.entries)
-		b.after = g.head
-	}
-	return ready, nil
-}
-
-// recycle takes the memory of a batch back, whose entries nobody reads any more.
-// The batch that has just begun takes it first: as a rule there is one such
-// array, of some 20 MiB, and not two.
-func (g *gatherer) recycle(entries []audit.Entry) {
-	clear(entries)
-	if g.current.entries == nil {
-		g.current.entries = entries[:0]
-		return
-	}
-	g.spare = entries[:0]
+	return ready, g.err
 }
 
 // due is the time at which the current batch must be flushed; ok is false when

@@ -72,9 +72,9 @@ type BatchConfig struct {
 	// Window is the time that the first entry of a batch waits for others.
 	// Default: 500ms.
 	Window time.Duration `yaml:"window"`
-	// Rows is the number of entries. Default: 20000.
+	// Rows is the number of entries. Default: 40000.
 	Rows int `yaml:"rows"`
-	// Bytes is the size of their values. Default: 16777216 (16 MiB).
+	// Bytes is their size, uncompressed. Default: 16777216 (16 MiB).
 	Bytes int `yaml:"bytes"`
 }
 
@@ -170,7 +170,7 @@ func DefaultConfig() Config {
 		Sink:       sink.DefaultConfig(),
 		Spool:      spool.DefaultConfig(),
 		Vault:      vault.DefaultConfig(),
-		Batch:      BatchConfig{Window: 500 * time.Millisecond, Rows: 20000, Bytes: 16 << 20},
+		Batch:      BatchConfig{Window: 500 * time.Millisecond, Rows: 40000, Bytes: 16 << 20},
 	}
 }
 

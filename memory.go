@@ -1,10 +1,10 @@
 package pgwitness
 
 const (
-	memoryBase  = 64 << 20 // of a sidecar that has nothing to do
-	entryWeight = 5 << 10  // of an entry of a batch, which lies in memory as entry, as columns of up to three batches, and encoded
-	valueCopies = 6        // of the values of a batch, for the same reason
-	feedCopies  = 8        // of a feed: being read, waiting, being enriched, and the room that they grow in
+	memoryBase  = 36 << 20 // of a sidecar that has nothing to do
+	entryWeight = 128      // of an entry among columns, beside its values: keys of dictionaries, numbers, hashes
+	batchCopies = 2        // batches as columns: one being stored, one being gathered
+	feedCopies  = 5        // of a feed: being read, waiting, being enriched
 )
 
 // MemoryGoal is how many bytes the sidecar needs at work, whatever the size of
@@ -14,9 +14,9 @@ const (
 // 200 MB takes what it takes.
 func (w *Witness) MemoryGoal() int64 {
 	goal := int64(memoryBase)
-	batch := max(int64(w.cfg.Batch.Rows)*entryWeight, int64(w.cfg.Batch.Bytes)*valueCopies)
+	batch := int64(w.cfg.Batch.Rows)*entryWeight + int64(w.cfg.Batch.Bytes)
 	for i := range w.cfg.Streams {
-		goal += batch + int64(w.cfg.Streams[i].Postgres.FeedBytes)*feedCopies
+		goal += batch*batchCopies + int64(w.cfg.Streams[i].Postgres.FeedBytes)*feedCopies
 	}
 	return goal
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// The goal leaves room for one stream within 256 MiB, program and all, and
+// The goal leaves room for one stream within 128 MiB, program and all, and
 // grows with what batches, feeds and streams may hold.
 func TestMemoryGoal(t *testing.T) {
 	goal := func(change func(*Config)) int64 {
@@ -17,8 +17,8 @@ func TestMemoryGoal(t *testing.T) {
 		return New(cfg, zerolog.Nop()).MemoryGoal()
 	}
 	one := goal(func(*Config) {})
-	if one < 160<<20 || one > 200<<20 {
-		t.Errorf("goal of one stream: %d MiB, want 160 to 200", one>>20)
+	if one < 80<<20 || one > 112<<20 {
+		t.Errorf("goal of one stream: %d MiB, want 80 to 112", one>>20)
 	}
 	for name, change := range map[string]func(*Config){
 		"two streams": func(c *Config) { c.Streams = append(c.Streams, StreamConfig{Name: "billing"}) },
@@ -26,7 +26,7 @@ func TestMemoryGoal(t *testing.T) {
 		"bytes":       func(c *Config) { c.Batch.Bytes *= 10 },
 		"feeds":       func(c *Config) { c.Streams[0].Postgres.FeedBytes = 64 << 20 },
 	} {
-		if more := goal(change); more < one+100<<20 {
+		if more := goal(change); more < one+60<<20 {
 			t.Errorf("goal with more %s: %d MiB, with the defaults %d", name, more>>20, one>>20)
 		}
 	}

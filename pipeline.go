@@ -3,7 +3,6 @@ package pgwitness
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -17,9 +16,9 @@ import (
 
 const (
 	// feedQueue is how many feeds may wait for the gatherer. Together with the
-	// one batch in flight and the one waiting behind it, this bounds the memory
-	// of a stream: when ClickHouse is slow the queue is full, the reader stops
-	// reading, and PostgreSQL keeps the log.
+	// one batch in flight and the one that is gathered meanwhile, this bounds the
+	// memory of a stream: when ClickHouse is slow the queue is full, the reader
+	// stops reading, and PostgreSQL keeps the log.
 	feedQueue = 2
 	// savePause is the shortest time between two acknowledgements. Each costs
 	// a small insert; what is not acknowledged is only delivered once more.
@@ -90,7 +89,7 @@ func (p *pipeline) run(ctx context.Context) error {
 	context.AfterFunc(work, stopReading) // a failure downstream ends the reading
 
 	feeds := make(chan audit.Feed, feedQueue)
-	parcels := make(chan parcel, 1)
+	parcels := make(chan parcel)
 	g.Go(func() error {
 		defer close(feeds)
 		return p.reader.Run(reading, feeds)
@@ -160,23 +159,12 @@ func (p *pipeline) gatherAll(ctx context.Context, feeds <-chan audit.Feed, parce
 // hand passes full batches on, blocking while the sink is busy: that is the
 // back-pressure.
 func (p *pipeline) hand(ctx context.Context, parcels chan<- parcel) error {
-	batches, err := p.gather.take(ctx)
+	ready, err := p.gather.take(ctx)
 	if err != nil {
 		return err
 	}
-	for _, b := range batches {
-		next := parcel{batch: b}
-		if len(b.entries) > 0 {
-			prepared, err := p.sink.Prepare(b.entries)
-			if err != nil {
-				return fmt.Errorf("prepare batch: %w", err)
-			}
-			next.prepared = prepared
-			b.rows = len(b.entries)
-			b.oldest = b.entries[0].Timestamp
-			p.gather.recycle(b.entries)
-			b.entries = nil
-		}
+	for _, b := range ready {
+		next := parcel{batch: b, prepared: b.laid}
 		select {
 		case parcels <- next:
 		case <-ctx.Done():

@@ -60,6 +60,9 @@ const (
 	// spoolPause is how long a full spool, or ClickHouse while the spool waits
 	// for it, is left alone before it is tried again.
 	spoolPause = time.Second
+	// drainRows is how many spooled entries are read at a time: as entries they
+	// take several times the memory that they take as columns.
+	drainRows = 10_000
 	// pressurePause is how often the slot is looked at.
 	pressurePause = time.Second
 )
@@ -279,7 +282,7 @@ func (s *storage) drainOnce(ctx context.Context) error {
 	}
 	s.log.Info().Uint64("size", head.Size).Uint64("entries", s.spool.State().Entries).Msg("spool drains")
 	for {
-		entries, err := s.spool.Next(s.limits.Rows, s.limits.Bytes, sink.SameMonth)
+		entries, err := s.spool.Next(min(s.limits.Rows, drainRows), s.limits.Bytes, sink.SameMonth)
 		if err != nil {
 			return err
 		}

@@ -167,7 +167,7 @@ func (s *stream) prepare(ctx context.Context, k *sink.Sink, reader *cdc.Reader, 
 	if p.enrich, err = enrich.New(s.cfg.Name, s.w.attribute(s.enrichConfig(), st.slot.Database, s.cfg.Postgres.DSN), keys.Stamp); err != nil {
 		return nil, err
 	}
-	p.gather = newGatherer(p.enrich, chain.New(keys.Stream, 0), s.w.cfg.Batch, st.head)
+	p.gather = newGatherer(p.enrich, chain.New(keys.Stream, 0), k, s.w.cfg.Batch, st.head)
 	if v := p.storage.vault; v != nil {
 		p.gather.fill = v.fill
 	}

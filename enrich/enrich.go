@@ -204,8 +204,13 @@ func (e *Enricher) begin(dst []audit.Entry, ctx *context, tx *audit.Tx) ([]audit
 	return dst, n
 }
 
-// arena hands out memory for the values of entries in large blocks. A block is
-// never reused: it lives until the last entry that points into it is gone.
+// Forget says that no entry made so far is read any more: the next ones take
+// over their memory.
+func (e *Enricher) Forget() { e.arena.reset() }
+
+// arena hands out memory for the values of entries in large blocks. A full
+// block is left to those who point into it; the last one is used again from its
+// beginning after a reset.
 type arena struct{ block []byte }
 
 const arenaBlock = 256 << 10
@@ -218,4 +223,11 @@ func (a *arena) save(b []byte) audit.Text {
 	start := len(a.block)
 	a.block = append(a.block, b...)
 	return a.block[start:len(a.block):len(a.block)]
+}
+
+// reset gives the last block back, unless it was made for one huge value.
+func (a *arena) reset() {
+	if a.block = a.block[:0]; cap(a.block) > arenaBlock {
+		a.block = nil
+	}
 }

@@ -47,17 +47,25 @@ func (b *Batch) Entries() iter.Seq[*audit.Entry] {
 // Discard gives the memory of b back, which the caller has put elsewhere.
 func (s *Sink) Discard(b *Batch) { s.release(b) }
 
-// Prepare lays out entries for Insert, which may run at the same time with an
-// earlier batch. It refuses what could not be stored as one part or would not
-// be a chain: no entries, another stream, two months, a hole, a broken link.
+// Prepare is Append to no batch: all entries are at hand.
 func (s *Sink) Prepare(entries []audit.Entry) (*Batch, error) {
 	if len(entries) == 0 {
 		return nil, errors.New("prepare batch: no entries")
 	}
-	first := &entries[0]
-	b := &Batch{
-		columns: s.block(), first: first.Sequence, prev: first.PrevHash,
-		head: audit.Head{Size: first.Sequence, Hash: first.PrevHash, Timestamp: first.Timestamp},
+	return s.Append(nil, entries)
+}
+
+// Append lays out entries for Insert behind those of b, nil for a new batch; an
+// earlier batch may be inserted at the same time. It refuses what could not be
+// stored as one part or would not be a chain: another stream, two months, a
+// hole, a broken link. Then b is gone.
+func (s *Sink) Append(b *Batch, entries []audit.Entry) (*Batch, error) {
+	if b == nil && len(entries) > 0 {
+		first := &entries[0]
+		b = &Batch{
+			columns: s.block(), first: first.Sequence, prev: first.PrevHash,
+			head: audit.Head{Size: first.Sequence, Hash: first.PrevHash, Timestamp: first.Timestamp},
+		}
 	}
 	for i := range entries {
 		e := &entries[i]
@@ -89,7 +97,13 @@ func (s *Sink) links(head audit.Head, e *audit.Entry) error {
 
 // SameMonth reports whether two commit times (microseconds since 1970) fall
 // into one partition and may share a batch.
-func SameMonth(a, b int64) bool { return monthOf(a) == monthOf(b) }
+func SameMonth(a, b int64) bool {
+	const day = 24 * 60 * 60 * 1_000_000
+	if a >= 0 && b >= 0 && a/day == b/day {
+		return true // the rule, and cheaper to find out
+	}
+	return monthOf(a) == monthOf(b)
+}
 
 // monthOf is the partition of a commit time: toYYYYMM in UTC.
 func monthOf(timestamp int64) int {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math"
 
@@ -11,10 +12,12 @@ import (
 )
 
 // textColumn is a Nullable(String) column that takes and gives audit.Text
-// without making strings of it.
+// without making strings of it. A column that is written is kept as it travels,
+// each value behind its length, so that sending it copies nothing.
 type textColumn struct {
 	nulls  proto.ColUInt8
-	values proto.ColStr
+	wire   []byte       // when writing
+	values proto.ColStr // when reading; of a column that was written, made from wire on demand
 }
 
 func (c *textColumn) append(t audit.Text) {
@@ -23,7 +26,7 @@ func (c *textColumn) append(t audit.Text) {
 		null = 1
 	}
 	c.nulls = append(c.nulls, null)
-	c.values.AppendBytes(t)
+	c.wire = append(binary.AppendUvarint(c.wire, uint64(len(t))), t...)
 }
 
 // row lends the memory of the column.
@@ -31,7 +34,21 @@ func (c *textColumn) row(i int) audit.Text {
 	if c.nulls[i] != 0 {
 		return nil
 	}
+	if len(c.values.Pos) <= i {
+		c.index()
+	}
 	return present(c.values.RowBytes(i))
+}
+
+// index finds the values in wire.
+func (c *textColumn) index() {
+	c.values.Buf, c.values.Pos = c.wire, c.values.Pos[:0]
+	for at := 0; at < len(c.wire); {
+		size, n := binary.Uvarint(c.wire[at:])
+		start := at + n
+		at = start + int(size)
+		c.values.Pos = append(c.values.Pos, proto.Position{Start: start, End: at})
+	}
 }
 
 // present makes sure that an empty string is not taken for NULL.
@@ -47,17 +64,29 @@ func (c *textColumn) Rows() int              { return len(c.nulls) }
 
 func (c *textColumn) Reset() {
 	c.nulls.Reset()
+	if len(c.wire) > 0 {
+		c.values.Buf = nil // it may be that of wire
+	}
+	c.wire = c.wire[:0]
 	c.values.Reset()
 }
 
 func (c *textColumn) EncodeColumn(b *proto.Buffer) {
 	c.nulls.EncodeColumn(b)
-	c.values.EncodeColumn(b)
+	if len(c.wire) == 0 { // it was read, or is empty
+		c.values.EncodeColumn(b)
+		return
+	}
+	b.PutRaw(c.wire)
 }
 
 func (c *textColumn) WriteColumn(w *proto.Writer) {
 	c.nulls.WriteColumn(w)
-	c.values.WriteColumn(w)
+	if len(c.wire) == 0 {
+		c.values.WriteColumn(w)
+		return
+	}
+	w.ChainWrite(c.wire)
 }
 
 func (c *textColumn) DecodeColumn(r *proto.Reader, rows int) error {
@@ -188,18 +217,32 @@ func (c *lowText) DecodeState(r *proto.Reader) error {
 }
 
 func (c *lowText) EncodeColumn(b *proto.Buffer) {
+	if keys := c.encodeDictionary(b); keys != nil {
+		keys.EncodeColumn(b)
+	}
+}
+
+func (c *lowText) WriteColumn(w *proto.Writer) {
+	var keys proto.ColInput
+	w.ChainBuffer(func(b *proto.Buffer) { keys = c.encodeDictionary(b) })
+	if keys != nil {
+		keys.WriteColumn(w)
+	}
+}
+
+// encodeDictionary writes everything but the keys, and returns those; nil when
+// there are none, and nothing to write.
+func (c *lowText) encodeDictionary(b *proto.Buffer) (keys proto.ColInput) {
 	if len(c.keys) == 0 {
-		return
+		return nil
 	}
 	width, keys := c.packed()
 	b.PutInt64(lowHasKeys | lowUpdatesDict | width)
 	b.PutInt64(int64(c.dict.Rows()))
 	c.dict.EncodeColumn(b)
 	b.PutInt64(int64(len(c.keys)))
-	keys.EncodeColumn(b)
+	return keys
 }
-
-func (c *lowText) WriteColumn(w *proto.Writer) { w.ChainBuffer(c.EncodeColumn) }
 
 // packed is the keys in the narrowest type, and that type's number.
 func (c *lowText) packed() (width int64, keys proto.ColInput) {
@@ -327,7 +370,10 @@ func (c *nameLists) EncodeColumn(b *proto.Buffer) {
 	c.names.EncodeColumn(b)
 }
 
-func (c *nameLists) WriteColumn(w *proto.Writer) { w.ChainBuffer(c.EncodeColumn) }
+func (c *nameLists) WriteColumn(w *proto.Writer) {
+	c.ends.WriteColumn(w)
+	c.names.WriteColumn(w)
+}
 
 func (c *nameLists) DecodeColumn(r *proto.Reader, rows int) error {
 	if err := c.ends.DecodeColumn(r, rows); err != nil {

@@ -32,6 +32,10 @@ const (
 	RowsVariable = "PGWITNESS_BENCH_ROWS"
 )
 
+// AgainstVariable names another build of the program, to be measured in the same
+// run.
+const AgainstVariable = "PGWITNESS_BENCH_AGAINST"
+
 // ProfileVariable names the folder that profiles of the sidecar are written to.
 const ProfileVariable = "PGWITNESS_PROFILE"
 

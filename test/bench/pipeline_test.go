@@ -112,16 +112,18 @@ func TestPipeline(t *testing.T) {
 		p.report.Machine.CPUs, p.report.Machine.CPU, p.pg.Value("SHOW server_version"), changes, runs, p.readers[0].name)
 	for _, c := range contents {
 		c.changes = changes
-		b := p.measure(c, runs)
-		p.report.Summarise(b)
-		table := fmt.Sprintf("\n%s%s", p.report.Table(b), p.verdict(c))
-		t.Log(table)
-		text.WriteString(table)
-		if folder != "" { // after each, so that a long run that is broken off leaves what it has
-			if err := p.report.Write(folder, text.String()); err != nil {
-				t.Fatal(err)
+		t.Run(c.String(), func(t *testing.T) {
+			b := p.measure(c, runs)
+			p.report.Summarise(b)
+			table := fmt.Sprintf("\n%s%s", p.report.Table(b), p.verdict(c))
+			t.Log(table)
+			text.WriteString(table)
+			if folder != "" { // after each, so that a long run that is broken off leaves what it has
+				if err := p.report.Write(folder, text.String()); err != nil {
+					t.Fatal(err)
+				}
 			}
-		}
+		})
 	}
 }
 
@@ -159,17 +161,24 @@ func newPipeline(t *testing.T, full bool, runs int) *pipeline {
 	return p.withOurs()
 }
 
-// withOurs adds the two lanes of the sidecar, the first from a megabyte on.
+// withOurs adds the two lanes of the sidecar, the first from a megabyte on, and
+// those of the build that it is compared with, if there is one.
 func (p *pipeline) withOurs() *pipeline {
-	lane := func(folder string, backlog int) func(p *pipeline, c content) drained {
+	binary := p.sidecar.binary
+	lane := func(binary, folder string, backlog int) func(p *pipeline, c content) drained {
 		return func(p *pipeline, c content) drained {
 			if p.profiles != "" {
 				p.sidecar.profile = filepath.Join(p.profiles, folder, c.table+"-"+strconv.Itoa(c.rows))
 			}
+			p.sidecar.binary = binary
 			return p.sidecar.drain(c, backlog)
 		}
 	}
-	p.readers = append(p.readers, reader{backlogLane, lane("backlog", 1<<20)}, reader{liveLane, lane("streaming", -1)})
+	p.readers = append(p.readers, reader{backlogLane, lane(binary, "backlog", 1<<20)}, reader{liveLane, lane(binary, "streaming", -1)})
+	if against := os.Getenv(AgainstVariable); against != "" {
+		const of = ", of the build it is compared with"
+		p.readers = append(p.readers, reader{backlogLane + of, lane(against, "backlog-against", 1<<20)}, reader{liveLane + of, lane(against, "streaming-against", -1)})
+	}
 	return p
 }
 
