@@ -205,27 +205,13 @@ func (r *Runner) survey(ctx context.Context) error {
 	blocked := 0
 	for i, j := range jobs {
 		err := r.make(ctx, c, j)
-		switch {
-		case err == nil:
-		case gone(err) || refused(err):
-			if err := r.arrive(ctx, j); err != nil {
+		if err != nil {
+			if blocked++; c.conn.IsClosed() || !ofTable(err) {
 				return err
 			}
-		}
-		switch {
-		case err == nil:
-		case gone(err):
-			r.log.Info().Str("table", j.state.Table).Msg("table is gone or was altered, its baseline waits")
-			blocked++
-		case refused(err):
-			if blocked++; j.state.Phase == Blocked {
-				break // as was said before
-			}
-			if err := r.block(ctx, j, err); err != nil {
+			if err := r.leave(ctx, j, err); err != nil {
 				return err
 			}
-		default:
-			return err
 		}
 		r.meter.Pending(len(jobs) - 1 - i + blocked)
 	}
@@ -293,6 +279,23 @@ func (r *Runner) recover(ctx context.Context, jobs []*job) error {
 			return err
 		}
 		j.state.recover(newest)
+	}
+	return nil
+}
+
+// leave goes on with other tables, where one cannot be read for now.
+func (r *Runner) leave(ctx context.Context, j *job, why error) error {
+	if err := r.arrive(ctx, j); err != nil {
+		return err
+	}
+	switch {
+	case refused(why) && j.state.Phase != Blocked:
+		return r.block(ctx, j, why)
+	case refused(why): // as was said before
+	case gone(why):
+		r.log.Info().Str("table", j.state.Table).Msg("table is gone or was altered, its baseline waits")
+	default:
+		r.log.Warn().Err(why).Str("table", j.state.Table).Msg("table cannot be read now, its baseline waits")
 	}
 	return nil
 }

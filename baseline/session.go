@@ -153,5 +153,12 @@ func refused(err error) bool {
 // gone reports whether the table, or a column of it, is not there any more.
 func gone(err error) bool {
 	var said *pgconn.PgError
-	return errors.As(err, &said) && (said.Code == "42P01" || said.Code == "3F000" || said.Code == "42703")
+	return errors.Is(err, errAnother) || errors.As(err, &said) && (said.Code == "42P01" || said.Code == "3F000" || said.Code == "42703")
+}
+
+// ofTable reports whether the server, or we, could not read a table, as opposed
+// to anything.
+func ofTable(err error) bool {
+	var said *pgconn.PgError
+	return refused(err) || gone(err) || errors.As(err, &said)
 }

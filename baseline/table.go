@@ -96,6 +96,9 @@ func (c *session) tables(ctx context.Context, publication string) ([]table, erro
 // errHidden says that rows cannot be told apart by what is published of them.
 var errHidden = errors.New("rows cannot be told apart")
 
+// errAnother says that the table was renamed, or lost its columns.
+var errAnother = errors.New("it is another table now")
+
 // look is a table as one snapshot has it.
 type look struct {
 	relation *audit.Relation
@@ -115,7 +118,7 @@ func (c *session) relation(ctx context.Context, t *table) (look, error) {
 		return look{}, err
 	}
 	if len(r.rows) == 0 || r.value("schema") != t.Schema || r.value("name") != t.Name {
-		return look{}, fmt.Errorf("describe table: %s is another one now, or has no columns", t.title())
+		return look{}, fmt.Errorf("describe table: %s: %w", t.title(), errAnother)
 	}
 	l := look{relation: relationOf(t, r)}
 	for _, k := range t.Key {

@@ -60,4 +60,5 @@ SELECT c.oid::bigint                                                  AS id,
          LEFT JOIN pg_catalog.pg_namespace AS cn ON cn.oid = co.collnamespace
         WHERE u.place <= i.indnkeyatts) AS k ON true
  WHERE p.pubname = $1
+   AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated <> 'v')
  ORDER BY c.reltuples, n.nspname, c.relname
