@@ -117,6 +117,12 @@ func (s *stream) checkCatalog(ctx context.Context, t *tenure) error {
 	}
 	told := s.alarms.takeTold()
 	now, err := t.readCatalog(ctx, s.cfg, before)
+	if busy(err) { // a table was dropped while it was looked at: the next look compares
+		for subject := range told {
+			s.alarms.tell(subject)
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
