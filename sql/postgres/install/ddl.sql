@@ -138,6 +138,11 @@ BEGIN
                 'length', CASE WHEN length(query) > 8192 THEN length(query) END)),
             ',"at":', (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)));
     END LOOP;
+    -- Decoding sorts the changes of subtransactions, of which this block is one, into
+    -- those of the transaction by their place in the log: a message by its end, a row
+    -- by its beginning. So that the next row comes behind the message, something must
+    -- lie between the two. Messages of other prefixes are passed over.
+    PERFORM pg_logical_emit_message(true, 'pgwitness.end', '');
 EXCEPTION WHEN others THEN
     BEGIN
         PERFORM pg_logical_emit_message(true, 'pgwitness', pgwitness.message('D1', pg_trigger_depth(), NULL, concat(

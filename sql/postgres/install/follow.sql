@@ -16,6 +16,7 @@ CREATE OR REPLACE FUNCTION pgwitness.follow(touched oid[]) RETURNS jsonb
 AS $pgwitness$
 DECLARE
     t      record;
+    member record;
     code   "char";
     index  name;
     done   text[];
@@ -29,7 +30,6 @@ BEGIN
                     THEN own.publication END AS publication,
                a.relation IS NULL AS fresh,
                a.known ->> 'i' = c.relreplident AS unchanged,
-               own.publication AS own_publication,
                EXISTS (SELECT FROM pg_attribute AS v WHERE v.attrelid = c.oid AND v.attgenerated = 'v' AND NOT v.attisdropped) AS has_virtual,
                EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate AND i.indisvalid) AS has_key,
                EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.oid AND i.indisreplident) AS has_index
@@ -63,7 +63,7 @@ BEGIN
         done := '{}';
         BEGIN
             code := CASE WHEN t.wanted = 'f' AND NOT t.has_virtual THEN 'f' WHEN t.wanted = 'k' THEN t.relreplident ELSE 'd' END;
-            IF t.publication IS NOT NULL AND t.relkind = 'r' AND NOT (code = 'f' OR code = 'd' AND t.has_key OR code = 'i' AND t.has_index) THEN
+            IF t.publication IS NOT NULL AND (t.relkind = 'r' OR t.has_virtual) AND NOT (code = 'f' OR code = 'd' AND t.has_key OR code = 'i' AND t.has_index) THEN
                 -- Published, the table would refuse the application's UPDATE.
                 RAISE EXCEPTION USING ERRCODE = 'invalid_table_definition';
             END IF;
@@ -83,12 +83,15 @@ BEGIN
                 IF t.wanted <> 'k' AND (t.has_key OR NOT t.has_virtual) THEN
                     EXECUTE format('ALTER TABLE ONLY %s REPLICA IDENTITY %s', t.table_name, CASE WHEN t.has_virtual THEN 'DEFAULT' ELSE 'FULL' END);
                     done := done || 'replica identity'::text;
-                ELSIF EXISTS (SELECT FROM pg_publication_rel AS r JOIN pg_publication AS p ON p.oid = r.prpubid
-                               WHERE r.prrelid = t.oid AND p.pubname = t.own_publication) THEN
-                    EXECUTE format('ALTER PUBLICATION %I DROP TABLE ONLY %s', t.own_publication, t.table_name);
-                    DELETE FROM pgwitness.installed AS i WHERE i.kind = 'published' AND i.relation = t.oid;
-                    DELETE FROM pgwitness.audited AS a WHERE a.relation = t.oid; -- it is taken up again when it can be
-                    done := done || 'published no more'::text;
+                ELSE
+                    FOR member IN SELECT r.prrelid AS oid, p.pubname FROM pg_publication_rel AS r JOIN pg_publication AS p ON p.oid = r.prpubid
+                                   WHERE p.pubname IN (SELECT w.publication FROM pgwitness.pattern AS w)
+                                     AND (r.prrelid = t.oid OR r.prrelid IN (SELECT up.relid FROM pg_partition_ancestors(t.oid) AS up)) LOOP
+                        EXECUTE format('ALTER PUBLICATION %I DROP TABLE ONLY %s', member.pubname, member.oid::regclass);
+                        DELETE FROM pgwitness.installed AS i WHERE i.kind = 'published' AND i.relation = member.oid;
+                        DELETE FROM pgwitness.audited AS a WHERE a.relation = member.oid; -- it is taken up again when it can be
+                        done := done || 'published no more'::text;
+                    END LOOP;
                 END IF;
             END IF;
             IF t.fresh AND NOT coalesce((pgwitness.describe(t.oid, false) ->> 'w')::boolean, false) THEN

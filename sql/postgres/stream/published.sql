@@ -10,4 +10,5 @@ SELECT pt.schemaname::text                              AS schema_name,
   JOIN pg_catalog.pg_namespace AS n ON n.nspname = pt.schemaname
   JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = pt.tablename
  WHERE pt.pubname = $1
+   AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) -- of a table without columns there is nothing to compare
  ORDER BY 1, 2
