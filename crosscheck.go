@@ -2,6 +2,7 @@ package pgwitness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,18 +41,20 @@ func (c *crossCheck) continuity(ctx context.Context) error {
 	review.Progress = c.progress("row continuity", tables)
 	var sum continuityCount
 	for _, table := range tables {
-		ok, err := c.learnKey(ctx, review, &table)
+		ok, err := c.followTable(ctx, review, table, &sum)
+		if err == nil && !ok {
+			late := review
+			if late.First, err = c.trail.LastBaseline(ctx, review, table); err == nil && late.First > 0 {
+				if ok, err = c.followTable(ctx, late, table, &sum); ok {
+					sum.late++
+				}
+			}
+		}
 		if err != nil {
 			return err
 		}
 		if !ok {
 			sum.unclear = append(sum.unclear, table.String())
-			continue
-		}
-		sum.tables++
-		sum.partial += table.Partial
-		if err := c.follow(ctx, review, table, &sum); err != nil {
-			return err
 		}
 	}
 	c.report.Note(verify.Completeness, sum.words())
@@ -59,6 +62,23 @@ func (c *crossCheck) continuity(ctx context.Context) error {
 		c.report.CouldNot(verify.Completeness, "row continuity of "+strings.Join(sum.unclear, ", ")+" not checked: no columns explain the resource_ids; name the key in the configuration")
 	}
 	return nil
+}
+
+// followTable follows the rows of one table; ok is false when its key was another
+// one in between.
+func (c *crossCheck) followTable(ctx context.Context, r trail.Review, table trail.Table, sum *continuityCount) (ok bool, err error) {
+	if ok, err = c.learnKey(ctx, r, &table); err != nil || !ok {
+		return false, err
+	}
+	if err := c.follow(ctx, r, table, sum); err != nil {
+		if errors.Is(err, trail.ErrOtherKey) {
+			return false, nil
+		}
+		return false, err
+	}
+	sum.tables++
+	sum.partial += table.Partial
+	return true, nil
 }
 
 // progress counts the entries of tables, most of which are read once.
@@ -96,6 +116,7 @@ func (c *crossCheck) learnKey(ctx context.Context, r trail.Review, table *trail.
 // continuityCount is what the verdict says besides its findings.
 type continuityCount struct {
 	tables    int
+	late      uint64 // of them, from their last baseline on
 	older     uint64 // changes of rows that are older than the trail
 	explained uint64
 	ambiguous uint64
@@ -105,6 +126,7 @@ type continuityCount struct {
 
 func (s *continuityCount) words() string {
 	return counted(fmt.Sprintf("row continuity of %d tables", s.tables),
+		clause{s.late, "of them from their last baseline on, because they had another key before"},
 		clause{s.explained, "explained by declared gaps and redefinitions"},
 		clause{s.older, "changes of rows from before the trail"},
 		clause{s.partial, "changes without an old row in the log (replica identity)"},

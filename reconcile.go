@@ -199,11 +199,15 @@ func readPublished(ctx context.Context, tx pgx.Tx, publication string) ([]publis
 	return list, nil
 }
 
-// reconcileTable folds and compares one table. A table without entries has no
+// reconcileTable folds and compares one table, from its last baseline on: what was
+// before is the business of continuity, and may be of another table. A table without entries has no
 // key to learn: its rows are those that the trail does not know.
 func (c *crossCheck) reconcileTable(ctx context.Context, tx pgx.Tx, r trail.Review, table *trail.Table, p publishedRows) (trail.Reconciliation, error) {
 	primary, err := trail.LiveKey(ctx, tx, p.schema, p.name)
 	if err != nil {
+		return trail.Reconciliation{}, err
+	}
+	if r.First, err = c.trail.LastBaseline(ctx, r, *table); err != nil {
 		return trail.Reconciliation{}, err
 	}
 	ok, err := c.learnKey(ctx, r, table, primary...)

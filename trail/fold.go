@@ -217,7 +217,7 @@ func (f *Fold) keyFrom(e *audit.Entry, first, second Row) (string, error) {
 			v = second.Get(c)
 		}
 		if !v.Known() {
-			return "", fmt.Errorf("apply entry %d: the %s does not hold the key column %s", e.Sequence, e.Operation, c)
+			return "", fmt.Errorf("apply entry %d: the %s does not hold the key column %s: %w", e.Sequence, e.Operation, c, ErrOtherKey)
 		}
 		values = append(values, v)
 	}

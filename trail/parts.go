@@ -40,6 +40,7 @@ func (t Table) String() string { return t.Schema + "." + t.Name }
 type Review struct {
 	Stream string
 	Last   *uint64 // the last sequence; nil: to the end
+	First  uint64  // the first one
 	// Sees says whether a change is folded; nil: every one is. The entry has
 	// its position and its transaction, no more.
 	Sees func(*audit.Entry) bool
@@ -56,6 +57,9 @@ func (r Review) conditions() conditions {
 	c.add("stream = {stream:String}", "stream", r.Stream)
 	if r.Last != nil {
 		c.add("sequence <= {last:UInt64}", "last", *r.Last)
+	}
+	if r.First > 0 {
+		c.add("sequence >= {first:UInt64}", "first", r.First)
 	}
 	return c
 }
