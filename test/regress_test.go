@@ -15,7 +15,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"github.com/pgwitness/pgwitness"
 	"github.com/pgwitness/pgwitness/test/harness"
+	"github.com/pgwitness/pgwitness/verify"
 )
 
 // suite is PostgreSQL's own regression suite, src/test/regress of its sources,
@@ -29,6 +33,13 @@ type suite struct {
 	psql    string
 	env     []string
 	files   []ranFile
+	trigger functionCost // of the event triggers of pgwitness
+}
+
+// functionCost is what calls of a function took the server.
+type functionCost struct {
+	calls int64
+	took  time.Duration
 }
 
 // ranFile is one file of the suite, as it went.
@@ -59,7 +70,7 @@ func TestFoldEqualsTableAfterRegressionSuite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pg := harness.PostgresServer(t, major, map[string]string{"max_locks_per_transaction": "256"})
+	pg := harness.PostgresServer(t, major, map[string]string{"max_locks_per_transaction": "256", "track_functions": "pl"})
 	u := newSuite(t, pg, newWorkload(t, pg, harness.ClickHouse(t)), filepath.Join(source, "src/test/regress"))
 	for _, name := range u.schedule() {
 		u.run(name)
@@ -70,6 +81,7 @@ func TestFoldEqualsTableAfterRegressionSuite(t *testing.T) {
 			u.w.forgive()
 		}
 		u.w.steady("after " + name)
+		u.addCost()
 	}
 	u.w.s.sync(10 * time.Minute)
 	r := u.judge()
@@ -112,7 +124,8 @@ func newSuite(t testing.TB, pg *harness.PG, w *workload, dir string) *suite {
 }
 
 // schedule lists the files in the order of pg_regress. Those that it runs at
-// the same time run one after the other here.
+// the same time run one after the other here. PGWITNESS_REGRESS_FILES names some
+// of them; test_setup, which makes what many others need, is always one.
 func (u *suite) schedule() []string {
 	u.t.Helper()
 	text, err := os.ReadFile(filepath.Join(u.dir, "parallel_schedule"))
@@ -124,6 +137,9 @@ func (u *suite) schedule() []string {
 		if group, ok := strings.CutPrefix(line, "test:"); ok {
 			names = append(names, strings.Fields(group)...)
 		}
+	}
+	if some := strings.Fields(os.Getenv("PGWITNESS_REGRESS_FILES")); len(some) > 0 {
+		names = slices.DeleteFunc(names, func(name string) bool { return name != "test_setup" && !slices.Contains(some, name) })
 	}
 	return names
 }
@@ -149,7 +165,7 @@ func (u *suite) run(name string) {
 	if exit := new(exec.ExitError); errors.As(err, &exit) && exit.ExitCode() == 2 && f.expected+len(f.others) == 0 {
 		u.t.Fatalf("%s: the server is gone: %s", name, out[max(0, len(out)-500):])
 	}
-	u.t.Logf("%s: %s, %d errors that the suite asks for, %d others %s", name, f.took.Round(time.Millisecond), f.expected, len(f.others), f.problem)
+	u.t.Logf("%s: %s, %d errors that the suite asks for, %d others %s %q", name, f.took.Round(time.Millisecond), f.expected, len(f.others), f.problem, f.others)
 }
 
 // ending says why a file did not run to its end. Its own errors end nothing.
@@ -204,46 +220,82 @@ func errorLines(out string) map[string]int {
 	return lines
 }
 
+// addCost adds what the event triggers took since the last call. A file may set
+// the statistics back: what it did is lost to this sum, and no more.
+func (u *suite) addCost() {
+	u.t.Helper()
+	conn := u.w.pg.Connect()
+	defer conn.Close(context.Background())
+	var calls int64
+	var milliseconds float64
+	err := conn.QueryRow(context.Background(), `SELECT coalesce(sum(calls), 0)::bigint, coalesce(sum(total_time), 0)::float8, pg_stat_reset_single_function_counters(to_regprocedure('pgwitness.ddl()'))::text
+		FROM pg_stat_user_functions WHERE schemaname = 'pgwitness' AND funcname = 'ddl'`).Scan(&calls, &milliseconds, nil)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	u.trigger.calls += calls
+	u.trigger.took += time.Duration(milliseconds * float64(time.Millisecond))
+}
+
 // judge compares everything with everything.
 func (u *suite) judge() *suiteReport {
 	u.t.Helper()
-	r := &suiteReport{version: u.w.pg.Server.Version(), files: u.files}
+	r := &suiteReport{version: u.w.pg.Server.Version(), files: u.files, trigger: u.trigger, stumbled: u.w.stumbled}
+	u.w.baselined(15 * time.Minute)
+	u.w.s.sync(10 * time.Minute)
 	r.changes, r.tables = u.w.checkCounts()
 	for _, v := range u.w.compare() {
 		r.live++
 		r.rows += v.compared.Rows
-		if v.exact() {
+		if v.lost > 0 {
+			r.reread = append(r.reread, v.name())
+		}
+		switch {
+		case v.exact():
 			r.exact++
-			continue
-		}
-		outcome := rewrittenTable{name: v.name(), altered: v.altered, before: v.String()}
-		if len(v.altered) == 0 {
+		case v.declared():
+			r.unknown = append(r.unknown, fmt.Sprintf("%s: %s", v.name(), v))
+		default:
 			u.t.Errorf("%s: %s", v.name(), v)
-		}
-		if err := u.w.again(v.life); err != nil {
-			outcome.refused = err.Error()
-		}
-		r.rewritten = append(r.rewritten, outcome)
-	}
-	u.w.s.sync(10 * time.Minute)
-	u.judgeAgain(r)
-	u.w.checkCounts()
-	r.entries = u.w.s.verified().Size
-	return r
-}
-
-// judgeAgain compares once more, after the rows that DDL gave other values
-// were written again: now every table must be exact.
-func (u *suite) judgeAgain(r *suiteReport) {
-	u.t.Helper()
-	refused := make(map[string]bool)
-	for _, o := range r.rewritten {
-		refused[o.name] = o.refused != ""
-	}
-	for _, v := range u.w.compare() {
-		if !v.exact() && !refused[v.name()] {
-			u.t.Errorf("%s, all rows written again: %s", v.name(), v)
 			r.wrong = append(r.wrong, fmt.Sprintf("%s: %s", v.name(), v))
 		}
 	}
+	r.unpublished = u.unpublished()
+	r.baselines = u.w.s.query("SELECT concat(toString(countIf(action = 'baseline_completed')), ' baselines, ', toString(countIf(operation = 'baseline')), ' rows') FROM audit_logs")
+	r.lost = u.w.s.query("SELECT count() FROM audit_logs WHERE operation = 'ddl' AND JSONHas(assumeNotNull(new_values), 'unknown_values')")
+	r.ddl = u.w.s.query("SELECT count() FROM audit_logs WHERE operation = 'ddl'")
+	u.judgeByVerify(r)
+	return r
+}
+
+// judgeByVerify asks the product itself.
+func (u *suite) judgeByVerify(r *suiteReport) {
+	u.t.Helper()
+	reports, err := pgwitness.New(u.w.s.cfg, zerolog.Nop()).Verify(context.Background(), pgwitness.VerifyQuery{Continuity: true, Reconcile: true}, nil)
+	if err != nil {
+		u.t.Errorf("verify: %v", err)
+		r.verdicts = append(r.verdicts, err.Error())
+	}
+	if len(reports) == 0 {
+		return
+	}
+	report := reports[0]
+	r.entries = report.Size
+	for _, name := range []string{verify.Integrity, verify.Completeness} {
+		v := report.Verdict(name)
+		r.verdicts = append(r.verdicts, fmt.Sprintf("%s %s: %s", name, v.Status, v.Reason))
+		// That the rows of a table that is gone cannot be followed is no finding.
+		if v.Total > 0 || v.Status != verify.Holds && !strings.Contains(v.Reason, "; reconciled ") {
+			u.t.Errorf("verify: %s %s (%s), %d findings: %+v", name, v.Status, v.Reason, v.Total, v.Findings)
+		}
+	}
+}
+
+// unpublished lists the tables that are there and are not published, which is so
+// when they could not be updated otherwise.
+func (u *suite) unpublished() []string {
+	u.t.Helper()
+	text := u.w.pg.Value(`SELECT coalesce(string_agg(concat(schema, '.', name), ' ' ORDER BY schema, name), '') FROM workload.present
+		WHERE NOT EXISTS (SELECT FROM pg_publication_tables AS p WHERE p.pubname = 'pgwitness_workload' AND (p.schemaname, p.tablename) = (schema, name))`)
+	return strings.Fields(text)
 }

@@ -85,3 +85,25 @@ INSERT INTO widened VALUES (1, 1), (2, 2);
 ALTER TABLE widened ADD COLUMN given text DEFAULT 'given';
 ALTER TABLE widened ALTER n TYPE text USING n || ' pieces';
 UPDATE widened SET n = 'none' WHERE id = 2;
+
+CREATE TABLE rekeyed (a int PRIMARY KEY, v text);
+INSERT INTO rekeyed VALUES (1, 'a'), (2, 'b');
+UPDATE rekeyed SET v = 'c' WHERE a = 1;
+DROP TABLE rekeyed;
+CREATE TABLE rekeyed (b text PRIMARY KEY, c int);
+INSERT INTO rekeyed VALUES ('x', 1), ('y', 2);
+UPDATE rekeyed SET c = 3 WHERE b = 'x';
+
+CREATE TABLE bare ();
+INSERT INTO bare DEFAULT VALUES;
+
+CREATE TABLE virtual (n int, twice int GENERATED ALWAYS AS (n * 2) VIRTUAL) PARTITION BY RANGE (n);
+CREATE TABLE virtual_1 PARTITION OF virtual FOR VALUES FROM (0) TO (10);
+INSERT INTO virtual VALUES (1), (2);
+UPDATE virtual SET n = n + 1;
+DELETE FROM virtual WHERE n = 2;
+
+CREATE TABLE became_virtual (id int PRIMARY KEY, n int);
+INSERT INTO became_virtual VALUES (1, 1), (2, 2);
+ALTER TABLE became_virtual ADD COLUMN twice int GENERATED ALWAYS AS (n * 2) VIRTUAL;
+UPDATE became_virtual SET n = 5 WHERE id = 1;
