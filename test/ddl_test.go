@@ -78,6 +78,7 @@ func caseDDLAndPrivileges(t *testing.T, s *sidecar) {
 	s.pg.Exec("CREATE FOREIGN DATA WRAPPER nothing; CREATE SERVER far FOREIGN DATA WRAPPER nothing OPTIONS (host 'h', password 'hunter2')")
 	s.pg.Exec("BEGIN; CREATE VIEW never AS SELECT 1; ROLLBACK")
 	s.pg.Exec("DROP VIEW open_orders")
+	s.sync(time.Minute)
 	s.tells("ddl", "db.view public.open_orders", `"command":"DROP VIEW"`, `"dropped":true`, `"statement":"DROP VIEW open_orders"`)
 	s.tells("grant", "db.table ", `"statement":"GRANT SELECT ON orders TO PUBLIC"`)
 	s.tells("revoke", "db.table ", `"command":"REVOKE"`)
