@@ -93,6 +93,9 @@ func (d *demoRun) show(ctx context.Context) error {
 	if err := d.refusals(ctx); err != nil {
 		return err
 	}
+	if err := d.people(ctx); err != nil {
+		return err
+	}
 	if err := d.counts(ctx); err != nil {
 		return err
 	}

@@ -228,7 +228,7 @@ func (s *sidecar) foldEqualsTables(tables ...string) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	t := trail.New(server)
+	t := trail.New(server).Opening(server)
 	conn := s.pg.Connect()
 	defer conn.Close(ctx)
 	err = trail.Snapshot(ctx, conn, func(tx pgx.Tx) error {
