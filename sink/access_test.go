@@ -26,7 +26,11 @@ func newGuarded(t *testing.T) *guarded {
 	db := harness.ClickHouseServer(t, func(c *engine.ClickHouseConfig) {
 		c.Users = nil
 		for name, grants := range sink.Grants(database) {
-			c.Users = append(c.Users, engine.User{Name: name, Grants: grants})
+			u := engine.User{Name: name, Grants: grants}
+			for _, table := range sink.Closed(name) {
+				u.Filters = append(u.Filters, engine.RowFilter{Database: database, Table: table, Condition: "0"})
+			}
+			c.Users = append(c.Users, u)
 		}
 	})
 	g := &guarded{&trail{db, t}, database}
@@ -118,6 +122,52 @@ func TestGrantsRefuseTheRest(t *testing.T) {
 	var n uint64
 	if err := g.connect(sink.Reader).QueryRow(t.Context(), "SELECT count() FROM audit_logs WHERE actor_id = 'alice' AND new_values != ''").Scan(&n); err != nil || n != 10 {
 		t.Errorf("the reader sees %d entries (%v), want all 10", n, err)
+	}
+}
+
+// Who has the role of the vault sees personal values in audit_trail; the reader
+// sees tokens there, and no key; the sink sees keys, and no value.
+func TestOnlyTheVaultOpensTokens(t *testing.T) {
+	g := newGuarded(t)
+	digits := strings.Repeat("ab", 32)
+	sunk := g.connect(sink.Writer)
+	for _, statement := range []string{
+		"INSERT INTO subjects (stream, subject, subject_key) VALUES ('shop', 'customer:1', repeat('k', 32))",
+		"INSERT INTO openings (stream, token, class, value, subject) SELECT 'shop', unhex('" + digits + "'), 'email', 'al\"ice@example.com', 'customer:1'",
+		`INSERT INTO audit_logs (stream, sequence, timestamp, operation, resource_id, actor_email, old_values, new_values, attribution) VALUES ('shop', 0, now64(6), 'insert', 'pii:` + digits + `/7',
+			'pii:` + digits + `', NULL, '{"email":"pii:` + digits + `","note":"\\"pii:x","n":1}', '{"observed":{"host":"pii:` + strings.Repeat("cd", 32) + `"}}')`,
+	} {
+		if err := sunk.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func(user string) (text string) {
+		query := "SELECT arrayStringConcat([assumeNotNull(resource_id), assumeNotNull(actor_email), ifNull(old_values, 'NULL'), assumeNotNull(new_values), assumeNotNull(attribution)], ' ') FROM audit_trail"
+		if err := g.connect(user).QueryRow(t.Context(), query).Scan(&text); err != nil {
+			t.Error(err)
+		}
+		return text
+	}
+	token, host := "pii:"+digits, `{"observed":{"host":"pii:`+strings.Repeat("cd", 32)+`"}}`
+	if got, want := read(sink.Reader), token+`/7 `+token+` NULL {"email":"`+token+`","note":"\"pii:x","n":1} `+host; got != want {
+		t.Errorf("the reader sees %s, want %s", got, want)
+	}
+	if got, want := read(sink.Vault), `al"ice@example.com/7 al"ice@example.com NULL {"email":"al\"ice@example.com","note":"\"pii:x","n":1} `+host; got != want {
+		t.Errorf("the vault sees %s, want %s", got, want)
+	}
+	var n uint64
+	if err := g.connect(sink.Reader).QueryRow(t.Context(), "SELECT count() FROM openings").Scan(&n); err != nil || n != 0 {
+		t.Errorf("the reader sees %d openings, %v", n, err)
+	}
+	if err := sunk.QueryRow(t.Context(), "SELECT count(subject_key) FROM subjects WHERE stream = 'shop' AND subject = 'customer:1'").Scan(&n); err != nil || n != 1 {
+		t.Errorf("the sink finds %d keys, %v", n, err)
+	}
+	for user, statement := range map[string]string{
+		sink.Reader: "SELECT subject_key FROM subjects", sink.Writer: "SELECT value FROM openings", sink.Vault: "DELETE FROM openings WHERE 1",
+	} {
+		if err := g.connect(user).Exec(t.Context(), statement); store.Code(err) != store.CodeAccessDenied {
+			t.Errorf("%s: %s: %v, want that it is refused", user, statement, err)
+		}
 	}
 }
 
