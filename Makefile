@@ -106,7 +106,7 @@ BENCH_AGAINST ?=
 BENCH_ENV   = PGWITNESS_BENCH="$(abspath $(BENCH))" PGWITNESS_BENCH_RUNS=$(BENCH_RUNS) PGWITNESS_BENCH_ROWS=$(BENCH_ROWS) PGWITNESS_BENCH_AGAINST=$(abspath $(BENCH_AGAINST))
 
 .PHONY: bench
-bench: bench-pipeline bench-overhead ## Measure everything (half an hour)
+bench: bench-pipeline bench-verify bench-overhead ## Measure everything (half an hour)
 
 .PHONY: bench-short
 bench-short: ## Measure the pipeline in small (under 3 minutes)
@@ -119,6 +119,10 @@ bench-pipeline: engines ## How fast a slot is drained, sealed and stored, and wh
 .PHONY: bench-overhead
 bench-overhead: engines ## What the audited database pays, and what alternatives cost
 	$(BENCH_ENV) go test -count=1 -timeout 60m -v -run '^TestOverhead$$' ./test/bench
+
+.PHONY: bench-verify
+bench-verify: engines ## How fast a trail is verified, and in how much memory
+	$(BENCH_ENV) go test -count=1 -timeout 60m -run '^$$' -bench '^BenchmarkVerify$$' -benchtime 1x ./test/bench
 
 .PHONY: profile
 profile: engines ## Where the processor time and the allocations of the sidecar go, into profiles/

@@ -77,7 +77,7 @@ type reader struct {
 
 // pipeline is one server whose slots are drained.
 type pipeline struct {
-	t       *testing.T
+	t       testing.TB
 	pg      *harness.PG
 	ch      *harness.CH
 	sidecar *sidecar
@@ -128,7 +128,7 @@ func TestPipeline(t *testing.T) {
 }
 
 // countOf reads a number from the environment.
-func countOf(t *testing.T, name string, otherwise int) int {
+func countOf(t testing.TB, name string, otherwise int) int {
 	t.Helper()
 	text := os.Getenv(name)
 	if text == "" {
@@ -141,7 +141,7 @@ func countOf(t *testing.T, name string, otherwise int) int {
 	return n
 }
 
-func newPipeline(t *testing.T, full bool, runs int) *pipeline {
+func newPipeline(t testing.TB, full bool, runs int) *pipeline {
 	t.Helper()
 	settings := map[string]string{
 		"wal_level": "logical", "synchronous_commit": "off", "autovacuum": "off", "checkpoint_timeout": "1h", "max_wal_size": "32GB", "shared_buffers": "256MB",

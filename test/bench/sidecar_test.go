@@ -30,7 +30,7 @@ const (
 
 // sidecar is the real program in a process of its own.
 type sidecar struct {
-	t       *testing.T
+	t       testing.TB
 	pg      *harness.PG
 	ch      *harness.CH
 	binary  string
@@ -42,7 +42,7 @@ type sidecar struct {
 	log     bytes.Buffer
 }
 
-func newSidecar(t *testing.T, pg *harness.PG, ch *harness.CH, full bool) *sidecar {
+func newSidecar(t testing.TB, pg *harness.PG, ch *harness.CH, full bool) *sidecar {
 	t.Helper()
 	s := &sidecar{t: t, pg: pg, ch: ch, dir: harness.Folder(t)}
 	if s.binary = harness.Binary(t); full {
