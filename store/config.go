@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -23,16 +24,24 @@ type Config struct {
 	VaultDSN string `yaml:"vault_dsn"`
 	// Database that holds the trail. Default: pgwitness.
 	Database string `yaml:"database"`
-	// Compression of what travels on the wire: lz4 or none. Default: lz4; none
-	// costs less processor time on a loopback connection.
+	// Compression of what travels on the wire: lz4, none, or auto, which is none
+	// to this machine, where it costs more than it saves, and lz4 to any other.
+	// Default: auto.
 	Compression string `yaml:"compression"`
 	// DialTimeout limits the connection and the handshake. Default: 5s.
 	DialTimeout time.Duration `yaml:"dial_timeout"`
 }
 
+// The values of Config.Compression.
+const (
+	CompressAuto = "auto"
+	CompressLZ4  = "lz4"
+	CompressNone = "none"
+)
+
 // DefaultConfig is what an empty configuration means.
 func DefaultConfig() Config {
-	return Config{Database: "pgwitness", Compression: "lz4", DialTimeout: 5 * time.Second}
+	return Config{Database: "pgwitness", Compression: CompressAuto, DialTimeout: 5 * time.Second}
 }
 
 // Validate returns all problems at once, each with the path of its key. An
@@ -52,8 +61,8 @@ func (c Config) Validate() error {
 	if !identifier(c.Database) {
 		problems = append(problems, fmt.Errorf("clickhouse.database: %q is not a name of letters, digits and _ that begins with a letter", c.Database))
 	}
-	if c.Compression != "lz4" && c.Compression != "none" {
-		problems = append(problems, fmt.Errorf("clickhouse.compression: %q is neither lz4 nor none", c.Compression))
+	if !slices.Contains([]string{CompressAuto, CompressLZ4, CompressNone}, c.Compression) {
+		problems = append(problems, fmt.Errorf("clickhouse.compression: %q is none of auto, lz4, none", c.Compression))
 	}
 	if c.DialTimeout <= 0 {
 		problems = append(problems, fmt.Errorf("clickhouse.dial_timeout: %s is not a positive duration such as 5s", c.DialTimeout))
@@ -83,7 +92,8 @@ func (c Config) server(dsn string) (Server, error) {
 	if s.Database != "" && s.Database != c.Database {
 		return Server{}, fmt.Errorf("names the database %q, and clickhouse.database says %q: leave it out of the DSN", s.Database, c.Database)
 	}
-	s.Database, s.Compress, s.DialTimeout = c.Database, c.Compression != "none", c.DialTimeout
+	s.Database, s.DialTimeout = c.Database, c.DialTimeout
+	s.Compress = c.Compression == CompressLZ4 || c.Compression != CompressNone && !s.local()
 	return s, nil
 }
 

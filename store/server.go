@@ -6,7 +6,10 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,6 +68,15 @@ func Parse(dsn string) (Server, error) {
 		s.DialTimeout = o.DialTimeout
 	}
 	return s, nil
+}
+
+// local reports whether every address is one of this machine by its form.
+func (s Server) local() bool {
+	return !slices.ContainsFunc(s.Addr, func(addr string) bool {
+		host, _, err := net.SplitHostPort(addr)
+		ip, _ := netip.ParseAddr(host)
+		return err != nil || host != "localhost" && !ip.IsLoopback()
+	})
 }
 
 // withPort adds the native port to an address that has none.

@@ -169,6 +169,28 @@ func TestConfigFallsBackToTheDSN(t *testing.T) {
 	}
 }
 
+// What stays on this machine is not compressed, unless somebody says so.
+func TestCompressionByDistance(t *testing.T) {
+	for _, c := range []struct {
+		compression, dsn string
+		want             bool
+	}{
+		{store.CompressAuto, "clickhouse://localhost:9000", false},
+		{store.CompressAuto, "clickhouse://127.0.0.1", false},
+		{store.CompressAuto, "clickhouse://[::1]:9000", false},
+		{store.CompressAuto, "clickhouse://db:9000", true},
+		{store.CompressAuto, "clickhouse://127.0.0.1:9000,db:9000", true},
+		{store.CompressLZ4, "clickhouse://localhost:9000", true},
+		{store.CompressNone, "clickhouse://db:9000", false},
+	} {
+		cfg := store.DefaultConfig()
+		cfg.DSN, cfg.Compression = c.dsn, c.compression
+		if s, err := cfg.Writer(); err != nil || s.Compress != c.want {
+			t.Errorf("compression %s to %s: %v (%v), want %v", c.compression, c.dsn, s.Compress, err, c.want)
+		}
+	}
+}
+
 func TestHintsOfTheServerKeepTheFirst(t *testing.T) {
 	own := audit.WithHint(errors.New("x"), "do this")
 	if got := (store.Server{}).Explain(own); got != own {

@@ -66,7 +66,7 @@ func (s *sidecar) configure(backlog int) string {
 	dsn := func(user string) string { return s.ch.Server.DSN(user, "") }
 	text := fmt.Sprintf(`state_dir: %s
 http: {listen: %q}
-clickhouse: {dsn: %q, admin_dsn: %q, reader_dsn: %q, database: %s, compression: none}
+clickhouse: {dsn: %q, admin_dsn: %q, reader_dsn: %q, database: %s}
 streams:
   - name: bench
     postgres: {dsn: %q, slot: %s, backlog: %d, status_interval: 500ms}
