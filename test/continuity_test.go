@@ -192,7 +192,7 @@ func TestContinuityBehindADeclaredGap(t *testing.T) {
 	s.sync(time.Minute)
 	s.kill()
 	pg.Exec("UPDATE orders SET status = 'unseen'; INSERT INTO orders VALUES (4, 'unseen'); DELETE FROM orders WHERE id = 3")
-	pg.Exec("SELECT pg_replication_slot_advance('pgwitness_shop', pg_current_wal_lsn())")
+	pg.Exec("SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())", s.freeSlot())
 	s.refuses("slot_advanced")
 	s.prints(0, []string{"resume", "--accept-gap", "--reason", "a test"}, "is recorded")
 	s.start()

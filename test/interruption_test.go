@@ -104,7 +104,7 @@ func signal(t *testing.T, pid int, sig syscall.Signal) {
 }
 
 // eventuallyIn waits until a query of a database has the wanted value.
-func eventuallyIn(t *testing.T, pg *harness.PG, query, want string) {
+func eventuallyIn(t testing.TB, pg *harness.PG, query, want string) {
 	t.Helper()
 	got := ""
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); wait(50 * time.Millisecond) {

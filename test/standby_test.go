@@ -126,7 +126,7 @@ func TestSeveralStreams(t *testing.T) {
 		t.Errorf("/readyz answers %d:\n%s", code, text)
 	}
 	s.stop()
-	other.Exec("SELECT pg_drop_replication_slot('pgwitness_several_b')")
+	other.Exec("SELECT pg_drop_replication_slot($1)", s.freeSlot())
 
 	s.start()
 	for i := range 5 {
