@@ -2,7 +2,6 @@ package test
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -163,24 +162,14 @@ func play(admin *caller) []articleDeed {
 
 func deedsOf(t *testing.T, ch *harness.CH, resource string) []articleDeed {
 	t.Helper()
-	rows, err := ch.Connect("reader").Query(context.Background(), `
+	var found []articleDeed
+	ch.Each(func(scan func(...any)) {
+		var d articleDeed
+		scan(&d.action, &d.id, &d.actor, &d.source, &d.address, &d.agent)
+		found = append(found, d)
+	}, `
 		SELECT toString(action), ifNull(resource_id, ''), ifNull(toString(actor_id), ''), JSONExtractString(ifNull(attribution, ''), 'actor_id'), ifNull(toString(ip_address), ''), ifNull(toString(user_agent), '')
 		FROM audit_logs WHERE resource_type = ? AND operation IN ('insert', 'update', 'delete') ORDER BY sequence`, resource)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	var found []articleDeed
-	for rows.Next() {
-		var d articleDeed
-		if err := rows.Scan(&d.action, &d.id, &d.actor, &d.source, &d.address, &d.agent); err != nil {
-			t.Fatal(err)
-		}
-		found = append(found, d)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
 	return found
 }
 
@@ -192,23 +181,12 @@ type covered struct {
 
 func coverageOf(t *testing.T, ch *harness.CH) []covered {
 	t.Helper()
-	rows, err := ch.Connect("reader").Query(context.Background(),
-		"SELECT ifNull(toString(table_name), ''), said_by, sum(changes) FROM attribution_coverage GROUP BY ALL ORDER BY 1, 3 DESC, 2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
 	var list []covered
-	for rows.Next() {
+	ch.Each(func(scan func(...any)) {
 		var c covered
-		if err := rows.Scan(&c.table, &c.source, &c.changes); err != nil {
-			t.Fatal(err)
-		}
+		scan(&c.table, &c.source, &c.changes)
 		list = append(list, c)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
+	}, "SELECT ifNull(toString(table_name), ''), said_by, sum(changes) FROM attribution_coverage GROUP BY ALL ORDER BY 1, 3 DESC, 2")
 	return list
 }
 

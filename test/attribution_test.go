@@ -116,29 +116,19 @@ func claim(name, value string) string {
 func (w *witnessed) entries() map[string]attributed {
 	w.t.Helper()
 	w.sync(time.Minute)
-	rows, err := w.ch.Connect("reader").Query(context.Background(), `
-		SELECT if(action = 'forged_context', toString(sequence), JSONExtractString(ifNull(new_values, ifNull(old_values, '')), 'tag')), toString(action), ifNull(toString(actor_id), ''),
-		       ifNull(toString(actor_type), ''), ifNull(toString(actor_role), ''), ifNull(toString(ip_address), ''), ifNull(toString(geo_country), ''), ifNull(toString(geo_city), ''),
-		       ifNull(trace_id, ''), ifNull(toString(db_user), ''), ifNull(toString(application_name), ''), ifNull(toString(attribution), '')
-		FROM audit_logs WHERE table_name IS NOT NULL OR action = 'forged_context' ORDER BY sequence`)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer rows.Close()
 	found := make(map[string]attributed)
-	for rows.Next() {
+	w.ch.Each(func(scan func(...any)) {
 		var a attributed
-		if err := rows.Scan(&a.Tag, &a.Action, &a.Actor, &a.ActorType, &a.Role, &a.IP, &a.Country, &a.City, &a.Trace, &a.DBUser, &a.Application, &a.Attribution); err != nil {
-			w.t.Fatal(err)
-		}
+		scan(&a.Tag, &a.Action, &a.Actor, &a.ActorType, &a.Role, &a.IP, &a.Country, &a.City, &a.Trace, &a.DBUser, &a.Application, &a.Attribution)
 		if err := json.Unmarshal([]byte(a.Attribution), &a.notes); err != nil {
 			w.t.Errorf("attribution of %s: %v: %.300s", a.Tag, err, a.Attribution)
 		}
 		found[a.Tag] = a
-	}
-	if err := rows.Err(); err != nil {
-		w.t.Fatal(err)
-	}
+	}, `
+		SELECT if(action = 'forged_context', toString(sequence), JSONExtractString(ifNull(new_values, ifNull(old_values, '')), 'tag')), toString(action), ifNull(toString(actor_id), ''),
+		       ifNull(toString(actor_type), ''), ifNull(toString(actor_role), ''), ifNull(toString(ip_address), ''), ifNull(toString(geo_country), ''), ifNull(toString(geo_city), ''),
+		       ifNull(trace_id, ''), ifNull(toString(db_user), ''), ifNull(toString(application_name), ''), ifNull(toString(attribution), '')
+		FROM audit_logs WHERE table_name IS NOT NULL OR action = 'forged_context' ORDER BY sequence`)
 	return found
 }
 

@@ -112,29 +112,20 @@ func mustExec(t *testing.T, conn *pgx.Conn, sql string) {
 // checkBookings compares the transactions in the trail, in its order.
 func checkBookings(t *testing.T, ch *harness.CH, want []booked) {
 	t.Helper()
-	rows, err := ch.Connect("reader").Query(t.Context(), `
+	n := 0
+	ch.Each(func(scan func(...any)) {
+		var tx, entries int64
+		var strange uint64
+		scan(&tx, &entries, &strange)
+		if got := (booked{int(tx), int(entries)}); n >= len(want) || got != want[n] || strange > 0 {
+			t.Fatalf("transaction %d of the trail is %+v with %d entries of another actor or transaction, want %+v", n, got, strange, want[min(n, len(want)-1)])
+		}
+		n++
+	}, `
 		SELECT toInt64(min(tx)), toInt64(count()), countIf(actor_id != concat('clerk-', toString(tx)) OR tx != first_tx)
 		  FROM (SELECT *, JSONExtractInt(assumeNotNull(new_values), 'tx') AS tx, first_value(tx) OVER (PARTITION BY commit_lsn ORDER BY ordinal) AS first_tx
 		          FROM audit_logs WHERE table_name = 'booking')
 		 GROUP BY commit_lsn ORDER BY min(sequence)`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
-	n := 0
-	for ; rows.Next(); n++ {
-		var tx, entries int64
-		var strange uint64
-		if err := rows.Scan(&tx, &entries, &strange); err != nil {
-			t.Fatal(err)
-		}
-		if got := (booked{int(tx), int(entries)}); n >= len(want) || got != want[n] || strange > 0 {
-			t.Fatalf("transaction %d of the trail is %+v with %d entries of another actor or transaction, want %+v", n, got, strange, want[min(n, len(want)-1)])
-		}
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
 	if n != len(want) {
 		t.Errorf("%d transactions in the trail, %d were committed", n, len(want))
 	}

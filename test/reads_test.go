@@ -1,7 +1,6 @@
 package test
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -142,28 +141,18 @@ func (s *sidecar) withDatabase(t *testing.T, dsn string, use func(*sidecar)) {
 
 func (s *sidecar) readerActs(t *testing.T) []readerAct {
 	t.Helper()
-	rows, err := s.ch.Connect("reader").Query(context.Background(), `
-		SELECT toString(action), ifNull(toString(resource_type), ''), ifNull(resource_id, ''), ifNull(toString(actor_id), ''), ifNull(toString(actor_type), ''), ifNull(new_values, '{}')
-		FROM audit_logs WHERE action IN ('verify', 'read', 'export') AND application_name = 'pgwitness reader'
-		AND NOT (action = 'read' AND JSONExtractString(new_values, 'asked', 'action') = 'verify') ORDER BY sequence`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
 	var acts []readerAct
-	for rows.Next() {
+	s.ch.Each(func(scan func(...any)) {
 		var a readerAct
 		var details string
-		if err := rows.Scan(&a.Action, &a.Resource, &a.ID, &a.Actor, &a.Type, &details); err != nil {
-			t.Fatal(err)
-		}
+		scan(&a.Action, &a.Resource, &a.ID, &a.Actor, &a.Type, &details)
 		if err := json.Unmarshal([]byte(details), &a.Details); err != nil {
 			t.Fatal(err)
 		}
 		acts = append(acts, a)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
+	}, `
+		SELECT toString(action), ifNull(toString(resource_type), ''), ifNull(resource_id, ''), ifNull(toString(actor_id), ''), ifNull(toString(actor_type), ''), ifNull(new_values, '{}')
+		FROM audit_logs WHERE action IN ('verify', 'read', 'export') AND application_name = 'pgwitness reader'
+		AND NOT (action = 'read' AND JSONExtractString(new_values, 'asked', 'action') = 'verify') ORDER BY sequence`)
 	return acts
 }

@@ -118,22 +118,11 @@ streams:
 // toldOf reads the entries of the order whose item is name.
 func toldOf(t *testing.T, ch *harness.CH, name string) []credited {
 	t.Helper()
-	rows, err := ch.Connect("reader").Query(context.Background(), `
-		SELECT toString(action), ifNull(toString(actor_id), ''), ifNull(toString(attribution), '{}'), ifNull(toString(source), ''), ifNull(request_id, '')
-		FROM audit_logs WHERE table_name = 'orders' AND resource_id IN (
-			SELECT resource_id FROM audit_logs WHERE operation = 'insert' AND JSONExtractString(ifNull(new_values, ''), 'item') = ?)
-		ORDER BY sequence`, name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer rows.Close()
 	var found []credited
-	for rows.Next() {
+	ch.Each(func(scan func(...any)) {
 		var e credited
 		var attribution string
-		if err := rows.Scan(&e.Action, &e.Actor, &attribution, &e.Application, &e.Request); err != nil {
-			t.Fatal(err)
-		}
+		scan(&e.Action, &e.Actor, &attribution, &e.Application, &e.Request)
 		var notes struct {
 			Actor   string            `json:"actor_id"`
 			Comment map[string]string `json:"comment"`
@@ -149,10 +138,11 @@ func toldOf(t *testing.T, ch *harness.CH, name string) []credited {
 			e.Route = "job " + c["job"]
 		}
 		found = append(found, e)
-	}
-	if err := rows.Err(); err != nil {
-		t.Fatal(err)
-	}
+	}, `
+		SELECT toString(action), ifNull(toString(actor_id), ''), ifNull(toString(attribution), '{}'), ifNull(toString(source), ''), ifNull(request_id, '')
+		FROM audit_logs WHERE table_name = 'orders' AND resource_id IN (
+			SELECT resource_id FROM audit_logs WHERE operation = 'insert' AND JSONExtractString(ifNull(new_values, ''), 'item') = ?)
+		ORDER BY sequence`, name)
 	return found
 }
 

@@ -1,14 +1,11 @@
 package test
 
 import (
-	"context"
 	"os"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 
 	"github.com/pgwitness/pgwitness"
 	"github.com/pgwitness/pgwitness/test/harness"
@@ -137,41 +134,16 @@ func (s *sidecar) reconfigure(before, after string) {
 // say themselves that they do not know.
 func (s *sidecar) unknownAndNotWrong(tables ...string) {
 	s.t.Helper()
-	ctx := context.Background()
-	server, err := s.cfg.ClickHouse.Reader()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	conn := s.pg.Connect()
-	defer conn.Close(ctx)
-	err = trail.Snapshot(ctx, conn, func(tx pgx.Tx) error {
-		for _, table := range tables {
-			key, err := trail.LiveKey(ctx, tx, "public", table)
-			if err != nil {
-				return err
-			}
-			fold, err := trail.New(server).Fold(ctx, s.cfg.Streams[0].Name, "public", table, key, nil)
-			if err != nil {
-				return err
-			}
-			got, err := fold.CompareLive(ctx, tx)
-			if err != nil {
-				return err
-			}
-			wrong := got.Different + got.Extra
-			if fold.Complete() {
-				wrong += got.Missing
-			}
-			if b := fold.Breaks(); wrong > 0 || b.Count > 0 {
-				s.t.Errorf("%s: the entries are wrong: %s; breaks %+v", table, got, b.First)
-			}
-			if got.Exact() && got.Explained == 0 {
-				s.t.Errorf("%s: the command changed nothing: %s", table, got)
-			}
+	s.foldEach(tables, func(table string, fold *trail.Fold, got trail.Comparison) {
+		wrong := got.Different + got.Extra
+		if fold.Complete() {
+			wrong += got.Missing
 		}
-		return nil
+		if b := fold.Breaks(); wrong > 0 || b.Count > 0 {
+			s.t.Errorf("%s: the entries are wrong: %s; breaks %+v", table, got, b.First)
+		}
+		if got.Exact() && got.Explained == 0 {
+			s.t.Errorf("%s: the command changed nothing: %s", table, got)
+		}
 	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
 }

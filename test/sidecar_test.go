@@ -223,6 +223,20 @@ func (s *sidecar) verified() pgwitness.Report {
 // with the table as it is. Tables may be roots of partitions.
 func (s *sidecar) foldEqualsTables(tables ...string) {
 	s.t.Helper()
+	s.foldEach(tables, func(table string, fold *trail.Fold, got trail.Comparison) {
+		if !got.Exact() {
+			s.t.Errorf("%s: the fold of the entries is not the table: %s", table, got)
+		}
+		if b := fold.Breaks(); b.Count > 0 {
+			s.t.Errorf("%s: %d entries do not follow from the ones before: %+v", table, b.Count, b.First)
+		}
+	})
+}
+
+// foldEach folds the entries of each table and hands over how the outcome
+// compares with the table, all of one snapshot.
+func (s *sidecar) foldEach(tables []string, look func(table string, fold *trail.Fold, got trail.Comparison)) {
+	s.t.Helper()
 	ctx := context.Background()
 	server, err := s.cfg.ClickHouse.Reader()
 	if err != nil {
@@ -245,12 +259,7 @@ func (s *sidecar) foldEqualsTables(tables ...string) {
 			if err != nil {
 				return err
 			}
-			if !got.Exact() {
-				s.t.Errorf("%s: the fold of the entries is not the table: %s", table, got)
-			}
-			if b := fold.Breaks(); b.Count > 0 {
-				s.t.Errorf("%s: %d entries do not follow from the ones before: %+v", table, b.Count, b.First)
-			}
+			look(table, fold, got)
 		}
 		return nil
 	})
@@ -269,23 +278,13 @@ func (s *sidecar) changes() map[string]int64 {
 // changesBy counts the entries that are changes of rows, by an expression.
 func (s *sidecar) changesBy(expression string) map[string]int64 {
 	s.t.Helper()
-	rows, err := s.ch.Connect("reader").Query(context.Background(), "SELECT "+expression+` AS name, toInt64(count())
-		FROM audit_logs WHERE operation IN ('insert', 'update', 'delete', 'truncate') GROUP BY name`)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer rows.Close()
 	counts := make(map[string]int64)
-	for rows.Next() {
+	s.ch.Each(func(scan func(...any)) {
 		var name string
 		var n int64
-		if err := rows.Scan(&name, &n); err != nil {
-			s.t.Fatal(err)
-		}
+		scan(&name, &n)
 		counts[name] = n
-	}
-	if err := rows.Err(); err != nil {
-		s.t.Fatal(err)
-	}
+	}, "SELECT "+expression+` AS name, toInt64(count())
+		FROM audit_logs WHERE operation IN ('insert', 'update', 'delete', 'truncate') GROUP BY name`)
 	return counts
 }

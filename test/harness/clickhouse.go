@@ -132,6 +132,23 @@ func (ch *CH) Value(query string, args ...any) string {
 	return value
 }
 
+// Each asks as the user reader, in the test's database, and calls row for every row of the answer, with
+// the function that reads its columns.
+func (ch *CH) Each(row func(scan func(into ...any)), query string, args ...any) {
+	ch.t.Helper()
+	ctx, cancel := patient()
+	defer cancel()
+	conn := ch.open(ch.DSN("reader"))
+	defer conn.Close()
+	rows, err := conn.Query(ctx, query, args...)
+	check(ch.t, "query "+query, err)
+	defer rows.Close()
+	for rows.Next() {
+		row(func(into ...any) { check(ch.t, "read an answer to "+query, rows.Scan(into...)) })
+	}
+	check(ch.t, "query "+query, rows.Err())
+}
+
 // helper is the pool of Exec and Value. It starts in no database, as the test's may not exist yet.
 func (ch *CH) helper() driver.Conn {
 	ch.t.Helper()
