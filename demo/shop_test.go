@@ -75,7 +75,7 @@ func TestTrafficOnEveryVersion(t *testing.T) {
 		t.Run(version.String(), func(t *testing.T) {
 			cfg := DefaultConfig()
 			cfg.Duration, cfg.HeroPause = 2*time.Second, 100*time.Millisecond
-			cfg.NightEvery, cfg.PsqlEvery = 200, 40
+			cfg.NightEvery, cfg.PsqlEvery = 20, 10
 			shop, census := openShop(t, harness.PostgresServer(t, version.Major, nil), cfg)
 			before := goleak.IgnoreCurrent()
 			if err := shop.Run(t.Context()); err != nil {
