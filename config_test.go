@@ -132,3 +132,34 @@ func TestConfigurationErrorsNameKeyAndLine(t *testing.T) {
 		})
 	}
 }
+
+// A personal value must not get into the trail by another way.
+func TestPersonalColumnsAreRefusedWhereTheyWouldShow(t *testing.T) {
+	const text = `streams:
+  - name: shop
+    postgres: {dsn: "postgres://x@localhost/x"}
+    tables:
+      - name: public.customers
+        key: [email]
+        secret: [code]
+        actor_column: email
+        subject: "customer:{code}"
+        personal: {email: {class: email}}
+    guards:
+      - {name: g, table: public.customers, operations: [update], show: [email], require: {actor: true}}
+`
+	_, err := ParseConfig("x.yaml", []byte(text))
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{
+		`x.yaml:8: streams[0].tables[0].actor_column: "email" is a personal column`,
+		`x.yaml:9: streams[0].tables[0].subject: "code" is a secret column`,
+		`streams[0].guards[0].show[0]: "email" is a personal column of public.customers`,
+		`streams[0].guards[0].table: the key of public.customers has the personal column "email"`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %s", err, want)
+		}
+	}
+}

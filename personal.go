@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -161,13 +162,15 @@ func (s StreamConfig) validatePersonal() []error {
 		for _, p := range enrich.ValidatePersonal(t.Subject, t.Personal) {
 			problems = append(problems, fmt.Errorf("%s%w", at, p))
 		}
-		for key, column := range map[string]string{"actor_column": t.ActorColumn, "reason_column": t.ReasonColumn, "activity.actor": t.Activity.Actor} {
-			if _, ok := t.Personal[column]; ok && column != "" {
-				bad(key, "%q is a personal column, and what it says of the actor would stand in every entry", column)
+		for _, says := range []struct{ key, column string }{
+			{"actor_column", t.ActorColumn}, {"reason_column", t.ReasonColumn}, {"activity.actor", t.Activity.Actor},
+		} {
+			if _, ok := t.Personal[says.column]; ok {
+				bad(says.key, "%q is a personal column, and what it says would stand in the entry as it is", says.column)
 			}
 		}
-		for name, c := range t.Personal {
-			for _, whose := range enrich.SubjectColumns(c.Subject) {
+		for _, name := range slices.Sorted(maps.Keys(t.Personal)) {
+			for _, whose := range enrich.SubjectColumns(t.Personal[name].Subject) {
 				if slices.Contains(t.Secret, whose) {
 					bad("personal."+name+".subject", "%q is a secret column", whose)
 				}

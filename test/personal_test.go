@@ -3,6 +3,8 @@ package test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -127,6 +129,7 @@ func TestPersonalValuesBecomeTokens(t *testing.T) {
 	pg, ch := harness.Postgres(t), harness.ClickHouseServer(t)
 	pg.Exec(personalTables)
 	s := newSidecar(t, pg, ch, personalConfig)
+	s.refusesWrongColumns(t)
 	s.start()
 	s.sync(time.Minute)
 	work(pg, personalWork)
@@ -218,6 +221,30 @@ func (s *sidecar) readsOpened(t *testing.T) {
 	opened := s.one("SELECT concat(JSONExtractString(assumeNotNull(new_values), 'email'), JSONExtractString(assumeNotNull(new_values), 'phone')) AS x FROM audit_trail WHERE operation = 'baseline' AND table_name = 'customers' AND resource_id = '1'")
 	if opened != "ZZ-alice@example.comZZ 1" {
 		t.Errorf("audit_trail opens %s", opened)
+	}
+}
+
+// refusesWrongColumns names columns that do not exist: check complains, and setup
+// does nothing.
+func (s *sidecar) refusesWrongColumns(t *testing.T) {
+	defer s.under(t)()
+	right, err := os.ReadFile(s.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := s.second()
+	two.file = filepath.Join(filepath.Dir(s.file), "wrong.yaml")
+	for wrong, column := range map[string]string{"{emial: {class: email}": "emial", `subject: "customer:{number}"`: "number"} {
+		from := map[bool]string{true: "{email: {class: email}", false: `subject: "customer:{id}"`}[column == "emial"]
+		if err := os.WriteFile(two.file, []byte(strings.Replace(string(right), from, wrong, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, verb := range []string{"check", "setup"} {
+			out, code := two.run(verb)
+			if code == 0 || !strings.Contains(out, "has no column "+column) || !strings.Contains(out, "under personal") {
+				t.Errorf("%s with the column %s: exit code %d\n%s", verb, column, code, out)
+			}
+		}
 	}
 }
 
