@@ -1,7 +1,7 @@
 -- Table $1 (an OID) as it is in this snapshot, one row per column in order, and
--- with each row what the snapshot is. Generated columns are in the log only as
--- far as the publication says so ($2: its columns, a JSON array or NULL), from
--- PostgreSQL 18 on.
+-- with each row what the snapshot is. $2 is the column list of the publication, a
+-- JSON array or NULL, $3 whether it publishes stored generated columns; from
+-- PostgreSQL 18 on one that is named there is in the log, too.
 SELECT n.nspname                                             AS schema,
        c.relname                                             AS name,
        c.relreplident                                        AS identity,
@@ -25,5 +25,5 @@ SELECT n.nspname                                             AS schema,
         WHERE i.indrelid = c.oid AND i.indisprimary AND u.attnum = a.attnum AND u.place <= i.indnkeyatts) AS pk ON true
  WHERE c.oid = $1
    AND ($2::jsonb IS NULL OR $2::jsonb ? a.attname)
-   AND (a.attgenerated = '' OR $2::jsonb IS NOT NULL AND pg_catalog.current_setting('server_version_num')::int >= 180000)
+   AND (a.attgenerated = '' OR a.attgenerated = 's' AND ($3 OR $2::jsonb IS NOT NULL AND pg_catalog.current_setting('server_version_num')::int >= 180000))
  ORDER BY a.attnum

@@ -13,34 +13,33 @@ var watchedSQL string
 //go:embed rewrites.sql
 var rewritesSQL string
 
-// markRewrites says of each table in list when its rows were given other values
-// without a row in the log. Where event triggers tell that, the shape of a table
-// is forgotten: a column that was added with a constant is no reason to read it
-// again.
-func (c *session) markRewrites(ctx context.Context, list []table) error {
+// rewrites is what the event triggers noted.
+type rewrites struct {
+	watched bool              // they are at work
+	last    map[uint32]string // by table: the last transaction that gave its rows other values
+}
+
+// rewrites reads when tables were given other values without a row in the log.
+// Where event triggers tell that, the shape of a table need not: a column that was
+// added with a constant is no reason to read it again.
+func (c *session) rewrites(ctx context.Context) (told rewrites, err error) {
 	const what = "look for tables that were written anew"
 	r, err := c.ask(ctx, what, watchedSQL)
 	if err != nil || r.value("readable") != "t" {
-		return err
+		return told, err
 	}
-	watched := r.value("watched") == "t"
+	told = rewrites{watched: r.value("watched") == "t", last: make(map[uint32]string)}
 	if r, err = c.ask(ctx, what, rewritesSQL); err != nil {
-		return err
+		return told, err
 	}
-	last := make(map[uint32]string, len(r.rows))
 	for i := range r.rows {
 		id, err := strconv.ParseUint(r.at(i, "id"), 10, 32)
 		if err != nil {
-			return fmt.Errorf("%s: %w", what, err)
+			return told, fmt.Errorf("%s: %w", what, err)
 		}
-		last[uint32(id)] = r.at(i, "rewritten")
+		told.last[uint32(id)] = r.at(i, "rewritten")
 	}
-	for i := range list {
-		var known bool
-		list[i].Rewritten, known = last[list[i].ID]
-		list[i].Told = watched && known
-	}
-	return nil
+	return told, nil
 }
 
 // outdated reports whether the rows of t may have other values than when the

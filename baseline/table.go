@@ -32,6 +32,7 @@ type table struct {
 	Told         bool   // Rewritten tells; the shape need not
 	Filter       string // of the publication; ""
 	Columns      string // JSON; "": all
+	Generated    bool   // and the stored generated ones
 	Key          []keyColumn
 }
 
@@ -65,6 +66,11 @@ func (t *table) key() []string {
 
 // tables lists what is published.
 func (c *session) tables(ctx context.Context, publication string) ([]table, error) {
+	// First: of what is written anew between the two, nothing is taken for read.
+	told, err := c.rewrites(ctx)
+	if err != nil {
+		return nil, err
+	}
 	r, err := c.ask(ctx, "list published tables", strings.ReplaceAll(tablesSQL, "$1", literal(publication)))
 	if err != nil {
 		return nil, err
@@ -82,7 +88,7 @@ func (c *session) tables(ctx context.Context, publication string) ([]table, erro
 		list[i] = table{
 			ID: uint32(id), Schema: r.at(i, "schema"), Name: r.at(i, "name"), Partitioned: r.at(i, "partitioned") == "t",
 			Identity: r.at(i, "identity"), Estimate: estimate, Version: r.at(i, "version"), Shape: r.at(i, "shape"),
-			Filter: r.at(i, "filter"), Columns: r.at(i, "columns"),
+			Filter: r.at(i, "filter"), Columns: r.at(i, "columns"), Generated: r.at(i, "generated") == "t",
 		}
 		if key := r.at(i, "key"); key != "" {
 			if err := json.Unmarshal([]byte(key), &list[i].Key); err != nil {
@@ -90,7 +96,11 @@ func (c *session) tables(ctx context.Context, publication string) ([]table, erro
 			}
 		}
 	}
-	return list, c.markRewrites(ctx, list)
+	for i := range list {
+		last, known := told.last[list[i].ID]
+		list[i].Rewritten, list[i].Told = last, known && told.watched
+	}
+	return list, nil
 }
 
 // errHidden says that rows cannot be told apart by what is published of them.
@@ -112,7 +122,7 @@ func (c *session) relation(ctx context.Context, t *table) (look, error) {
 	if t.Columns != "" {
 		columns = literal(t.Columns)
 	}
-	text := strings.NewReplacer("$1", strconv.FormatUint(uint64(t.ID), 10), "$2", columns).Replace(relationSQL)
+	text := strings.NewReplacer("$1", strconv.FormatUint(uint64(t.ID), 10), "$2", columns, "$3", strconv.FormatBool(t.Generated)).Replace(relationSQL)
 	r, err := c.ask(ctx, "describe table", text)
 	if err != nil {
 		return look{}, err

@@ -4,7 +4,9 @@
 --   version   of the membership: it changes when a table is taken out of the
 --             publication and put back, with what was hidden meanwhile
 --   shape     what is different when values may be: columns and their types
---   columns   the published ones, as JSON; NULL before PostgreSQL 15: all
+--   columns   those that a column list of the publication (15) names, as JSON; NULL:
+--             all, those included that are added later
+--   generated stored generated columns are published (18)
 --   key       JSON, one object per column of the key in its order: name, type,
 --             collation if it is not the column's own, and the operators by which
 --             the index orders. The index is that of the replica identity, or
@@ -20,14 +22,15 @@ SELECT c.oid::bigint                                                  AS id,
           FROM pg_catalog.pg_attribute AS a
          WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped) AS shape,
        to_jsonb(pt) ->> 'rowfilter'                                   AS filter,
-       to_jsonb(pt) ->> 'attnames'                                    AS columns,
+       CASE WHEN m.listed THEN to_jsonb(pt) ->> 'attnames' END        AS columns,
+       coalesce(to_jsonb(p) ->> 'pubgencols' = 's', false)            AS generated,
        k.key::text                                                    AS key
   FROM pg_catalog.pg_publication AS p
   JOIN pg_catalog.pg_publication_tables AS pt ON pt.pubname = p.pubname
   JOIN pg_catalog.pg_namespace AS n ON n.nspname = pt.schemaname
   JOIN pg_catalog.pg_class AS c ON c.relnamespace = n.oid AND c.relname = pt.tablename
   LEFT JOIN LATERAL (              -- its own membership, or that of the partitioned table above it
-       SELECT pr.oid || '.' || pr.xmin AS version
+       SELECT pr.oid || '.' || pr.xmin AS version, to_jsonb(pr) ->> 'prattrs' IS NOT NULL AS listed
          FROM pg_catalog.pg_publication_rel AS pr
         WHERE pr.prpubid = p.oid
           AND (pr.prrelid = c.oid OR pr.prrelid IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(c.oid) AS a(relid)))
@@ -36,6 +39,7 @@ SELECT c.oid::bigint                                                  AS id,
   LEFT JOIN LATERAL (
        SELECT i.*
          FROM pg_catalog.pg_index AS i
+         JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid AND x.relam = 403   -- btree: a key WITHOUT OVERLAPS (18) has no order
         WHERE i.indrelid = c.oid AND i.indisvalid
           AND (i.indisprimary OR c.relreplident = 'i' AND i.indisreplident)
         ORDER BY c.relreplident = 'i' AND i.indisreplident DESC

@@ -107,3 +107,7 @@ CREATE TABLE became_virtual (id int PRIMARY KEY, n int);
 INSERT INTO became_virtual VALUES (1, 1), (2, 2);
 ALTER TABLE became_virtual ADD COLUMN twice int GENERATED ALWAYS AS (n * 2) VIRTUAL;
 UPDATE became_virtual SET n = 5 WHERE id = 1;
+
+CREATE TABLE temporal (id int4range, valid daterange, v text, PRIMARY KEY (id, valid WITHOUT OVERLAPS));
+INSERT INTO temporal VALUES ('[1,2)', '[2026-01-01,2026-02-01)', 'a'), ('[1,2)', '[2026-02-01,2026-03-01)', 'b');
+UPDATE temporal SET v = 'c' WHERE v = 'a';
