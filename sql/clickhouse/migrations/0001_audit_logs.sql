@@ -71,9 +71,5 @@ SETTINGS
     -- PostgreSQL then forgets the change.
     fsync_after_insert = 1,
     fsync_part_directory = 1,
-    min_rows_to_fsync_after_merge = 1,
-    -- An insert is one file of data and not one for each column: each file is
-    -- synced by itself, 150 of them took longer than everything else together.
-    -- Merged parts, which are larger, have a file for each column again.
-    min_bytes_for_wide_part = 67108864
+    min_rows_to_fsync_after_merge = 1
 COMMENT 'pgwitness: the audit trail; append only';
