@@ -93,22 +93,8 @@ func (p *personal) fill(ctx context.Context, blanks []audit.Blank) error {
 
 // fillPatiently tries until the vault has what it needs or ctx ends.
 func (p *personal) fillPatiently(ctx context.Context, blanks []audit.Blank) error {
-	for wait := firstBackoff; ; wait = min(2*wait, maxFillBackoff) {
-		err := p.vault.Fill(ctx, blanks)
-		if err == nil || errors.Is(err, audit.ErrNeedsHuman) {
-			return err
-		}
-		if ctx.Err() == nil {
-			p.log.Warn().Err(err).Str("hint", audit.Hint(err)).Dur("wait", wait).Msg("vault does not answer, trying again")
-		}
-		if !sleep(ctx, wait) {
-			return errors.Join(context.Cause(ctx), err)
-		}
-	}
+	return p.patiently(ctx, func() error { return p.vault.Fill(ctx, blanks) })
 }
-
-// maxFillBackoff is the longest pause between two attempts.
-const maxFillBackoff = 5 * time.Second
 
 // flush brings to ClickHouse what only the journal has. It tries until that is
 // done or ctx ends.
@@ -116,11 +102,22 @@ func (p *personal) flush(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	for wait := firstBackoff; ; wait = min(2*wait, maxFillBackoff) {
+	return p.patiently(ctx, func() error {
 		flushed, err := p.vault.Flush(ctx)
 		if flushed {
 			p.pressure.release()
 		}
+		return err
+	})
+}
+
+// maxFillBackoff is the longest pause between two attempts.
+const maxFillBackoff = 5 * time.Second
+
+// patiently makes attempts until one succeeds, a human is needed, or ctx ends.
+func (p *personal) patiently(ctx context.Context, attempt func() error) error {
+	for wait := firstBackoff; ; wait = min(2*wait, maxFillBackoff) {
+		err := attempt()
 		if err == nil || errors.Is(err, audit.ErrNeedsHuman) {
 			return err
 		}

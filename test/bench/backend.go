@@ -61,19 +61,5 @@ func processTime(pid uint32) (time.Duration, error) {
 			return time.Duration(n), nil
 		}
 	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, fmt.Errorf("measure backend: %w", err)
-	}
-	_, rest, _ := strings.Cut(string(text), ") ") // the name of the program may hold anything but this
-	fields := strings.Fields(rest)
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("measure backend: /proc/%d/stat has %d fields", pid, len(fields))
-	}
-	user, err1 := strconv.ParseInt(fields[11], 10, 64)
-	system, err2 := strconv.ParseInt(fields[12], 10, 64)
-	if err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("measure backend: /proc/%d/stat cannot be read", pid)
-	}
-	return time.Duration(user+system) * 10 * time.Millisecond, nil
+	return OwnTime(int(pid))
 }
