@@ -365,18 +365,17 @@ func (m *model) readChunk() *audit.Chunk {
 // A chunk into which a command on its table fell is read again: its rows may be
 // of before the command, and their entries would come behind it.
 func TestAlterationSpoilsTheChunk(t *testing.T) {
-	f := func(name string, relation uint32, between, want bool) {
+	f := func(name string, by ddl, between, want bool) {
 		t.Helper()
 		var d Desk
 		d.Follow()
 		done := d.Expect(audit.ChunkID{1}, 7, []string{"id"})
-		list := []alteration{{After: tableLook{OID: relation}}}
 		if !between {
-			d.altered(list)
+			d.altered(&by)
 		}
 		d.low(audit.ChunkID{1})
 		if between {
-			d.altered(list)
+			d.altered(&by)
 		}
 		d.Hand(&audit.Chunk{ID: audit.ChunkID{1}, Relation: &audit.Relation{ID: 7}})
 		if w := d.high(audit.ChunkID{1}); (w != nil) != want {
@@ -388,7 +387,10 @@ func TestAlterationSpoilsTheChunk(t *testing.T) {
 			}
 		}
 	}
-	f("another table", 8, true, true)
-	f("its table", 7, true, false)
-	f("its table, before the low mark", 7, false, true)
+	altered := func(relation uint32) ddl { return ddl{Altered: []alteration{{After: tableLook{OID: relation}}}} }
+	f("another table", altered(8), true, true)
+	f("its table", altered(7), true, false)
+	f("its table, before the low mark", altered(7), false, true)
+	f("another table dropped", ddl{Gone: []uint32{6, 8}}, true, true)
+	f("its table dropped", ddl{Gone: []uint32{6, 7}}, true, false)
 }

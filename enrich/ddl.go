@@ -19,6 +19,7 @@ type ddl struct {
 	Error     string       `json:"err"` // SQLSTATE of what kept the rest from being told
 	Objects   []ddlObject  `json:"objects"`
 	Altered   []alteration `json:"altered"`
+	Gone      []uint32     `json:"gone"` // OIDs of followed tables that were dropped
 	Followed  []following  `json:"followed"`
 	Readers   []string     `json:"readers"` // who has rights to the keys and should not
 	Statement string       `json:"statement"`
@@ -113,7 +114,7 @@ func (e *Enricher) appendDDL(dst []audit.Entry, tx *audit.Tx, p *payload) []audi
 	ctx := newContext(p, e.rules, rowClaims{})
 	d := p.DDL
 	if e.manned {
-		e.desk.altered(d.Altered)
+		e.desk.altered(d)
 	}
 	statement := ""
 	if !e.rules.noStatements {

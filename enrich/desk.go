@@ -121,15 +121,19 @@ func (d *Desk) low(id audit.ChunkID) {
 	d.commits = d.commits[:0]
 }
 
-// altered is met where a command altered tables: what was read of one of them
-// may be of before it, or of after it.
-func (d *Desk) altered(list []alteration) {
+// altered is met where a command altered or dropped tables: what was read of one
+// of them may be of before it, or of after it, and of one that is gone there are
+// no rows.
+func (d *Desk) altered(by *ddl) {
 	w := d.window
 	if w == nil || !w.met {
 		return // a chunk whose low mark comes later is read behind the command
 	}
-	for i := range list {
-		if list[i].After.OID == w.relation {
+	if slices.Contains(by.Gone, w.relation) {
+		w.spoil("the table was dropped meanwhile")
+	}
+	for i := range by.Altered {
+		if by.Altered[i].After.OID == w.relation {
 			w.spoil("the table was altered meanwhile")
 		}
 	}

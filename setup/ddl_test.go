@@ -32,6 +32,7 @@ type ddlMessage struct {
 			Name, Err string
 			Done      []string
 		} `json:"followed"`
+		Gone      []uint32 `json:"gone"`
 		Readers   []string `json:"readers"`
 		Statement string   `json:"statement"`
 		Length    int      `json:"length"`
@@ -297,6 +298,7 @@ func ddlUnderHostileSearchPath(t *testing.T, d *database) {
 // itself.
 func ddlOfTheAuditor(t *testing.T, d *database) {
 	d.watched("CREATE ROLE snoop_" + d.name)
+	orders := d.value("SELECT 'orders'::regclass::oid::text")
 	d.exec("DROP TRIGGER pgwitness_stamp ON orders", "ALTER PUBLICATION "+d.name+"_publication DROP TABLE customers",
 		"ALTER FUNCTION pgwitness.stamp() COST 7", "GRANT SELECT ON pgwitness.secret TO snoop_"+d.name, "DROP TABLE orders")
 	lines, all := d.messages()
@@ -309,8 +311,8 @@ func ddlOfTheAuditor(t *testing.T, d *database) {
 	if got := all[3].DDL.Readers; !slices.Equal(got, []string{"snoop_" + d.name}) {
 		t.Errorf("the keys are read by %v", got)
 	}
-	if !all[4].DDL.Objects[0].Audited {
-		t.Error("an audited table was dropped")
+	if gone := all[4].DDL; !gone.Objects[0].Audited || fmt.Sprint(gone.Gone) != "["+orders+"]" {
+		t.Errorf("audited table %s was dropped: %+v", orders, gone)
 	}
 	d.exec("ALTER EVENT TRIGGER pgwitness_ddl DISABLE")
 	if f := d.find(d.config(), "event_triggers")[""]; f.Severity != audit.Failure {

@@ -27,6 +27,7 @@ DECLARE
     touched  oid[];  -- tables that may have changed
     altered  jsonb;  -- followed tables that have: before, after
     followed jsonb;
+    gone     jsonb;  -- followed tables that are there no more
     readers  jsonb;  -- who has rights to the keys and should not
     query    text;
     most     CONSTANT integer := 100; -- objects in one message
@@ -69,9 +70,12 @@ BEGIN
           FROM pg_event_trigger_dropped_objects() WITH ORDINALITY AS o
           LEFT JOIN pgwitness.audited AS a ON o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND a.relation = o.objid
          WHERE NOT o.is_temporary;
-        DELETE FROM pgwitness.audited AS a
-         USING pg_event_trigger_dropped_objects() AS o
-         WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND a.relation = o.objid;
+        WITH deleted AS (
+               DELETE FROM pgwitness.audited AS a
+                USING pg_event_trigger_dropped_objects() AS o
+                WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND a.relation = o.objid
+            RETURNING a.relation)
+        SELECT jsonb_agg(d.relation::bigint ORDER BY d.relation) INTO gone FROM deleted AS d;
     END IF;
     IF objects IS NULL AND touched IS NULL THEN
         RETURN;
@@ -132,6 +136,7 @@ BEGIN
                 'objects', (SELECT jsonb_agg(o.value ORDER BY o.ordinality) FROM jsonb_array_elements(objects) WITH ORDINALITY AS o
                              WHERE o.ordinality > i * most AND o.ordinality <= (i + 1) * most),
                 'altered', CASE WHEN i = 0 THEN altered END,
+                'gone', CASE WHEN i = 0 THEN gone END,
                 'followed', CASE WHEN i = 0 AND followed <> '[]' THEN followed END,
                 'readers', CASE WHEN i = 0 THEN readers END,
                 'statement', left(query, 8192),
