@@ -336,6 +336,10 @@ func leastPrivilege(t *testing.T, d *database) {
 	if _, err := conn.Exec(ctx, "SELECT FROM customers"); err != nil {
 		t.Errorf("the role of the sidecar may not read for the baseline: %v", err)
 	}
+	d.exec("CREATE TABLE later (id int)", `CREATE TABLE "Later still" (id int PRIMARY KEY)`)
+	if _, err := conn.Exec(ctx, `SELECT FROM later, "Later still"`); err != nil {
+		t.Errorf("the role of the sidecar may not read tables that are followed later: %v", err)
+	}
 	if plan := d.prepare(cfg); !plan.Empty() {
 		t.Errorf("the second plan is not empty:\n%s", plan)
 	}

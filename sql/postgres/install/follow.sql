@@ -17,6 +17,7 @@ AS $pgwitness$
 DECLARE
     t      record;
     member record;
+    reader name;
     code   "char";
     index  name;
     done   text[];
@@ -110,6 +111,21 @@ BEGIN
                     ON CONFLICT (kind, name) DO UPDATE SET relation = excluded.relation, changed_at = now();
                 EXECUTE format('ALTER PUBLICATION %I ADD TABLE ONLY %s', t.publication, t.table_name);
                 done := done || 'published'::text;
+            END IF;
+            IF t.fresh AND t.relkind = 'r' AND EXISTS (SELECT FROM pgwitness.installed AS i WHERE i.kind = 'readable') THEN
+                -- Where setup lets the sidecar read tables, it has to read this one as well, once
+                -- a command writes its rows anew. Without the right it waits for setup.
+                BEGIN
+                    FOR reader IN SELECT r.rolname FROM pg_policy AS p JOIN pg_roles AS r ON r.oid = ANY (p.polroles)
+                                   WHERE p.polrelid = to_regclass('pgwitness.secret') AND p.polname = 'sidecar'
+                                     AND NOT has_table_privilege(r.oid, t.oid, 'SELECT') LOOP
+                        INSERT INTO pgwitness.installed (kind, name, relation) VALUES ('readable', t.table_name, t.oid)
+                            ON CONFLICT (kind, name) DO UPDATE SET relation = excluded.relation, changed_at = now();
+                        EXECUTE format('GRANT SELECT ON TABLE %s TO %I', t.table_name, reader);
+                    END LOOP;
+                EXCEPTION WHEN insufficient_privilege THEN
+                    NULL; -- status says that the table is blocked
+                END;
             END IF;
             IF t.fresh THEN
                 INSERT INTO pgwitness.audited (relation, known) VALUES (t.oid, pgwitness.describe(t.oid, false));
