@@ -59,7 +59,7 @@ func TestServers(t *testing.T) {
 		{"stamp trigger depth", stampDepth},
 		{"stamp every way of writing", stampEveryWay},
 		{"stamp in the background", stampInBackground},
-		{"stamp size", stampSize},
+		{"case38 stamp size", stampSize},
 		{"stamp cost", stampCost},
 		{"stamp under a hostile search path", hostileSearchPath},
 		{"stamp never raises", stampNeverRaises},
