@@ -176,6 +176,9 @@ func ddlOfTables(t *testing.T, d *database) {
 	if len(all[8].DDL.Altered) != 0 {
 		t.Errorf("an index changed a table: %v", all[8])
 	}
+	d.exec("DROP TABLE stock")
+	lines, _ := d.messages()
+	said(t, lines, "D1 DROP TABLE, table public.stock, table public.stock_2026")
 }
 
 // ddlFollows: a new table is captured from its first row on, as setup would

@@ -168,7 +168,9 @@ func (db *database) createTables() {
 			db.t.Fatal(err)
 		}
 		up, _, _ := strings.Cut(string(statement), "-- +goose Down")
-		db.exec(up)
+		for one := range strings.SplitSeq(strings.TrimSuffix(up, ";\n"), ";\n") {
+			db.exec(one)
+		}
 	}
 }
 

@@ -62,7 +62,8 @@ BEGIN
         SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                  'tag', TG_TAG, 'type', o.object_type, 'schema', o.schema_name, 'name', o.object_identity,
                  'dropped', true, 'audited', CASE WHEN a.relation IS NOT NULL THEN true END)) ORDER BY o.ordinality)
-               FILTER (WHERE (o.normal OR o.original AND TG_TAG <> 'ALTER TABLE') AND NOT (o.object_type = 'rule' AND o.object_identity LIKE '"\_RETURN" on %')),
+               FILTER (WHERE (o.normal OR o.original AND TG_TAG <> 'ALTER TABLE' OR a.relation IS NOT NULL) -- partitions go with their parent
+                         AND NOT (o.object_type = 'rule' AND o.object_identity LIKE '"\_RETURN" on %')),
                array_agg(CASE WHEN o.object_type = 'table column' THEN o.objid
                               WHEN o.object_type = 'trigger' THEN to_regclass(format('%I.%I', o.address_names[1], o.address_names[2]))::oid END)
                FILTER (WHERE TG_TAG <> 'ALTER TABLE') -- the other event follows, and tells
