@@ -156,3 +156,27 @@ func TestScatteredRows(t *testing.T) {
 		t.Errorf("within a row: %v", err)
 	}
 }
+
+// A row without resource_id is of a table without a key that had the name of one
+// with a key. An empty text is a key, and looks the same.
+func TestTableWithoutKeyHadTheName(t *testing.T) {
+	for _, c := range []struct {
+		id, row string
+		want    error
+	}{
+		{"7", `{"a":7}`, nil},
+		{"", `{"a":""}`, nil},
+		{"", `{"a":7}`, ErrOtherKey},
+		{"", `{"a":null}`, ErrOtherKey},
+	} {
+		f := NewFold("public", "t", []string{"a"})
+		f.unique = true
+		e := of(1, change{op: "insert", now: c.row})
+		if e.ResourceID = nil; c.id != "" {
+			e.ResourceID = audit.T(c.id)
+		}
+		if err := f.Add(&e); !errors.Is(err, c.want) {
+			t.Errorf("resource_id %q, row %s: %v", c.id, c.row, err)
+		}
+	}
+}

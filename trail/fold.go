@@ -210,7 +210,7 @@ func (f *Fold) addKeyed(e *audit.Entry, old, now Row) error {
 
 // keyFrom takes each key column from the first of the two rows that knows it.
 func (f *Fold) keyFrom(e *audit.Entry, first, second Row) (string, error) {
-	values := make([]Value, 0, 4)
+	values, null := make([]Value, 0, 4), false
 	for _, c := range f.key {
 		v := first.Get(c)
 		if !v.Known() {
@@ -219,9 +219,14 @@ func (f *Fold) keyFrom(e *audit.Entry, first, second Row) (string, error) {
 		if !v.Known() {
 			return "", fmt.Errorf("apply entry %d: the %s does not hold the key column %s: %w", e.Sequence, e.Operation, c, ErrOtherKey)
 		}
+		null = null || v.Kind == Null
 		values = append(values, v)
 	}
-	return KeyText(values...), nil
+	key := KeyText(values...)
+	if f.unique && e.ResourceID == nil && (null || key != "") { // a table without a key had the name
+		return "", fmt.Errorf("apply entry %d: the %s is of a row without a key: %w", e.Sequence, e.Operation, ErrOtherKey)
+	}
+	return key, nil
 }
 
 // put adds a row behind the others of its key.
