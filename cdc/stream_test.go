@@ -220,7 +220,7 @@ func TestStreamInterrupted(t *testing.T) {
 // A server that says nothing is asked, and given up when it does not answer.
 // Time in which nobody listens does not count.
 func TestStreamSilence(t *testing.T) {
-	const silence = 200 * time.Millisecond
+	const silence = 800 * time.Millisecond
 	s, server := newStream(t, t.Context(), silence)
 	next := func() error {
 		_, err := s.next(t.Context(), time.Now().Add(silence/4))
