@@ -10,8 +10,8 @@ COPY . .
 ARG VERSION TARGETOS TARGETARCH
 # static leaves out the embedded ClickHouse, which has to be loaded dynamically:
 # a container is given servers. timetzdata brings the time zones along.
-RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
-    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/cache/go-build \
+    GOCACHE=/cache/go-build CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -tags static,timetzdata -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" \
       -o /out/pgwitness ./cmd/pgwitness \
  && mkdir -p -m 0700 /out/state
