@@ -55,9 +55,13 @@ func (r *row) keep(column string, err error) {
 }
 
 // ask runs one statement by the simple protocol, the only one that a walsender
-// speaks, with arg as a literal in the place of $1.
-func ask(ctx context.Context, conn *pgconn.PgConn, sql, arg string) ([]row, error) {
-	results, err := conn.Exec(ctx, strings.ReplaceAll(sql, "$1", literal(arg))).ReadAll()
+// speaks, with args as literals in the places of $1 and what follows.
+func ask(ctx context.Context, conn *pgconn.PgConn, sql string, args ...string) ([]row, error) {
+	places := make([]string, 0, 2*len(args))
+	for i, arg := range args {
+		places = append(places, "$"+strconv.Itoa(i+1), literal(arg))
+	}
+	results, err := conn.Exec(ctx, strings.NewReplacer(places...).Replace(sql)).ReadAll()
 	if err != nil {
 		return nil, err
 	}

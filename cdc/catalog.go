@@ -3,8 +3,10 @@ package cdc
 import (
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -35,7 +37,7 @@ func NewCatalog(cfg Config) *Catalog {
 // Facts implements KeySource. It is asked once for every
 // Relation message, which the server sends for a table at the beginning and
 // whenever the table may have changed.
-func (c *Catalog) Facts(ctx context.Context, relid uint32, schema, table string) (Facts, error) {
+func (c *Catalog) Facts(ctx context.Context, xid, relid uint32, schema, table string) (Facts, error) {
 	var facts Facts
 	err := c.line.do(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
 		if c.known == nil {
@@ -43,11 +45,11 @@ func (c *Catalog) Facts(ctx context.Context, relid uint32, schema, table string)
 				return err
 			}
 		}
-		rows, err := ask(ctx, conn, keySQL, strconv.FormatUint(uint64(relid), 10))
+		rows, err := askBehind(ctx, conn, xid, relid)
 		if err != nil {
 			return err
 		}
-		if len(rows) > 0 {
+		if rows[0].text("relation_id") != "" {
 			c.known[relid] = factsOf(rows)
 		}
 		facts = c.known[relid]
@@ -57,6 +59,36 @@ func (c *Catalog) Facts(ctx context.Context, relid uint32, schema, table string)
 		return Facts{}, fmt.Errorf("read primary key of %s.%s: %w", schema, table, err)
 	}
 	return facts, nil
+}
+
+// behindCommit is how long a question waits for a commit to become visible.
+// It is a moment, unless a commit waits for a standby. Not longer: this
+// sidecar's own confirmation may be what it waits for (a "*" in
+// synchronous_standby_names), and the application must never wait for that.
+const behindCommit = 3 * time.Second
+
+// askBehind asks key.sql until the answer is from behind the commit of
+// transaction xid, which may have given the table its key, or made it. The log
+// is ahead of what others see: a commit is flushed, and sent, first.
+func askBehind(ctx context.Context, conn *pgconn.PgConn, xid, relid uint32) ([]row, error) {
+	limit := time.Now().Add(behindCommit)
+	if end, ok := ctx.Deadline(); ok && time.Until(end)/2 < behindCommit {
+		limit = time.Now().Add(time.Until(end) / 2)
+	}
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		rows, err := ask(ctx, conn, keySQL, strconv.FormatUint(uint64(relid), 10), strconv.FormatUint(uint64(xid), 10))
+		if err == nil && len(rows) == 0 {
+			err = errors.New("the answer is empty")
+		}
+		if err != nil || rows[0].flag("visible") || time.Now().After(limit) {
+			return rows, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
 }
 
 // factsOf reads the rows of key.sql.

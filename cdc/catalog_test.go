@@ -3,6 +3,7 @@ package cdc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"testing"
@@ -31,7 +32,7 @@ func TestCatalog(t *testing.T) {
 	t.Cleanup(func() { c.Close(context.Background()) })
 	key := func(id uint32, want ...string) {
 		t.Helper()
-		got, err := c.Facts(t.Context(), id, "public", "some")
+		got, err := c.Facts(t.Context(), 3, id, "public", "some")
 		if err != nil || !slices.Equal(got.Key, want) {
 			t.Errorf("got %q, %v, want %q", got.Key, err, want)
 		}
@@ -54,7 +55,7 @@ func TestCatalog(t *testing.T) {
 	pg.Exec(`CREATE SCHEMA s; CREATE TABLE s.root (id int PRIMARY KEY) PARTITION BY RANGE (id);
 		CREATE TABLE middle PARTITION OF s.root FOR VALUES FROM (0) TO (9) PARTITION BY RANGE (id);
 		CREATE TABLE leaf PARTITION OF middle FOR VALUES FROM (0) TO (5)`)
-	leaf, err := c.Facts(t.Context(), oidOf(t, pg, "leaf"), "public", "leaf")
+	leaf, err := c.Facts(t.Context(), 3, oidOf(t, pg, "leaf"), "public", "leaf")
 	if err != nil || leaf.RootSchema != "s" || leaf.RootName != "root" {
 		t.Errorf("the partition belongs to %s.%s (%v), want s.root", leaf.RootSchema, leaf.RootName, err)
 	}
@@ -72,8 +73,48 @@ func TestCatalogBesideALockedTable(t *testing.T) {
 	}
 	c := NewCatalog(tp.cfg)
 	t.Cleanup(func() { c.Close(context.Background()) })
-	if got, err := c.Facts(t.Context(), oidOf(t, pg, "rebuilt"), "public", "rebuilt"); err != nil || !slices.Equal(got.Key, []string{"id"}) {
+	if got, err := c.Facts(t.Context(), 3, oidOf(t, pg, "rebuilt"), "public", "rebuilt"); err != nil || !slices.Equal(got.Key, []string{"id"}) {
 		t.Errorf("got %q, %v, want the key id", got.Key, err)
+	}
+}
+
+// A commit is in the log before others see it. The key of the table that it made
+// is waited for, but not for ever.
+func TestCatalogBehindACommit(t *testing.T) {
+	pg := harness.Postgres(t)
+	tp := newTape(t, pg, "ALL TABLES")
+	tp.cfg.CatalogTimeout = 400 * time.Millisecond
+	c := NewCatalog(tp.cfg)
+	t.Cleanup(func() { c.Close(context.Background()) })
+	conn := pg.Connect()
+	var xid, oid uint32
+	if _, err := conn.Exec(t.Context(), "BEGIN; CREATE TABLE young (id int PRIMARY KEY)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.QueryRow(t.Context(), "SELECT pg_current_xact_id()::xid, 'young'::regclass::oid").Scan(&xid, &oid); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.Facts(t.Context(), xid, oid, "public", "young"); err != nil || got.Key != nil {
+		t.Errorf("not visible for long: got %q, %v, want no key and no error", got.Key, err)
+	}
+	const asked = "SELECT max(query_start) FROM pg_stat_activity WHERE application_name = 'pgwitness' AND datname = current_database()"
+	before := pg.Value(asked)
+	c.line.timeout = time.Minute
+	done := make(chan error, 1)
+	go func() {
+		got, err := c.Facts(t.Context(), xid, oid, "public", "young")
+		if err == nil && !slices.Equal(got.Key, []string{"id"}) {
+			err = fmt.Errorf("got %q, want the key id", got.Key)
+		}
+		done <- err
+	}()
+	for limit := time.Now().Add(patience); pg.Value(asked) == before && time.Now().Before(limit); {
+	}
+	if _, err := conn.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -87,7 +128,7 @@ func TestCatalogTimeout(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.DSN, cfg.CatalogTimeout = "postgres://u:sesame@"+l.Addr().String()+"/db?sslmode=disable", 100*time.Millisecond
 	begun := time.Now()
-	_, err = NewCatalog(cfg).Facts(t.Context(), 1, "public", "t")
+	_, err = NewCatalog(cfg).Facts(t.Context(), 3, 1, "public", "t")
 	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, audit.ErrNeedsHuman) {
 		t.Errorf("got %v, want that the time is over", err)
 	}

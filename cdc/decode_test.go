@@ -211,7 +211,7 @@ func TestRelationKey(t *testing.T) {
 
 type failingKeys struct{ err error }
 
-func (k failingKeys) Facts(context.Context, uint32, string, string) (Facts, error) {
+func (k failingKeys) Facts(context.Context, uint32, uint32, string, string) (Facts, error) {
 	return Facts{}, k.err
 }
 

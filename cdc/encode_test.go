@@ -78,7 +78,7 @@ func msgLogical(transactional bool, lsn audit.LSN, prefix, content string) []byt
 // fixedKeys is a KeySource of tables by name.
 type fixedKeys map[string][]string
 
-func (k fixedKeys) Facts(_ context.Context, _ uint32, schema, table string) (Facts, error) {
+func (k fixedKeys) Facts(_ context.Context, _, _ uint32, schema, table string) (Facts, error) {
 	return Facts{Key: k[schema+"."+table]}, nil
 }
 

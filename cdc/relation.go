@@ -10,10 +10,10 @@ import (
 
 // KeySource knows what the log does not say of a table.
 type KeySource interface {
-	// Facts returns the key of a table and the partitioned table above it. An
-	// error ends the connection: a key is never guessed because the catalog did
-	// not answer.
-	Facts(ctx context.Context, relid uint32, schema, table string) (Facts, error)
+	// Facts returns the key of a table, as transaction xid left it or later, and
+	// the partitioned table above it. An error ends the connection: a key is
+	// never guessed because the catalog did not answer.
+	Facts(ctx context.Context, xid, relid uint32, schema, table string) (Facts, error)
 }
 
 // Facts is what the catalog says of a table.
@@ -56,7 +56,7 @@ func (d *decoder) relation(ctx context.Context, c *cursor, lsn audit.LSN, frame 
 	if err := c.end(err); err != nil {
 		return undecodable("description of a table", lsn, frame, err)
 	}
-	facts, err := d.keys.Facts(ctx, rel.ID, rel.Schema, rel.Name)
+	facts, err := d.keys.Facts(ctx, d.msg.xid, rel.ID, rel.Schema, rel.Name)
 	if err != nil {
 		return fmt.Errorf("find key of %s.%s at %s: %w", rel.Schema, rel.Name, lsn, err)
 	}
