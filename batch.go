@@ -56,6 +56,7 @@ type gatherer struct {
 	last    int64      // timestamp of the last entry
 	stored  audit.Head // what the trail held when the stream was taken up
 	current *batch
+	handed  time.Time     // when the sink took the last batch that had entries
 	ready   []*batch      // full, in order
 	spare   []audit.Entry // memory of entries that are settled
 	err     error         // why entries could not be laid out
@@ -236,12 +237,20 @@ func (g *gatherer) take(ctx context.Context) ([]*batch, error) {
 	return ready, g.err
 }
 
-// due is the time at which the current batch must be flushed; ok is false when
-// there is nothing to flush. A batch that is only a position is due at once.
+// linger is the part of the window that an entry waits for others although
+// nothing else keeps it: what one click commits at about the same time should be
+// one insert.
+const linger = 20
+
+// due is the time from which the sink may have the current batch; ok is false
+// when there is nothing for it. What comes after a pause is due at once, and what
+// follows when the window is over: a quiet stream does not wait, and a busy one
+// makes no more inserts than one in each window. A batch that is only a position
+// is none.
 func (g *gatherer) due() (t time.Time, ok bool) {
 	b := g.current
 	if b.opened.IsZero() {
 		return time.Time{}, !b.empty()
 	}
-	return b.opened.Add(g.limits.Window), true
+	return laterOf(b.opened.Add(g.limits.Window/linger), g.handed.Add(g.limits.Window)), true
 }

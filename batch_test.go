@@ -131,3 +131,38 @@ func TestRedeliveryGoesOnBehindTheHead(t *testing.T) {
 		}
 	}
 }
+
+// What comes after a pause is stored at once, what comes behind it when the
+// window is over, and a position alone waits for nothing.
+func TestQuietStreamDoesNotWaitForTheWindow(t *testing.T) {
+	e, err := enrich.New("shop", enrich.Config{}, [32]byte{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := sink.New(store.Server{}, sink.DefaultConfig(), "shop", zerolog.Nop())
+	limits := BatchConfig{Window: time.Second, Rows: 100_000, Bytes: 1 << 30}
+	g := newGatherer(e, chain.New([32]byte{7}, 2), k, limits, audit.Head{})
+	feeds := orders()
+	now := time.Unix(100, 0)
+	if at, ok := g.due(); ok {
+		t.Fatalf("nothing is due at %s", at)
+	}
+	g.add(&feeds[0], now)
+	if at, ok := g.due(); !ok || at.Sub(now) != limits.Window/linger {
+		t.Fatalf("the first batch is due %s after its first entry (%v), want %s", at.Sub(now), ok, limits.Window/linger)
+	}
+	g.flush()
+	if _, err := g.take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	g.handed = now
+	g.add(&feeds[1], now.Add(100*time.Millisecond))
+	if at, ok := g.due(); !ok || at.Sub(now) != limits.Window {
+		t.Fatalf("the next batch is due %s after the one before (%v), want %s", at.Sub(now), ok, limits.Window)
+	}
+	g.flush()
+	g.add(&audit.Feed{Txs: []audit.Tx{{EndLSN: 5000, First: true, Last: true}}}, now)
+	if at, ok := g.due(); !ok || at.After(now) {
+		t.Fatalf("a position is due at %s (%v), want at once", at, ok)
+	}
+}

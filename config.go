@@ -67,10 +67,11 @@ type HTTPConfig struct {
 	Listen string `yaml:"listen"`
 }
 
-// BatchConfig bounds a batch. The first bound that is met flushes it.
+// BatchConfig says when entries are stored, and bounds how many at a time.
 type BatchConfig struct {
-	// Window is the time that the first entry of a batch waits for others.
-	// Default: 500ms.
+	// Window is the time from one insert to the next, unless a bound is met
+	// before. What comes after a pause of that length is stored at once. While
+	// an insert takes longer, the next batch grows up to the bounds. Default: 500ms.
 	Window time.Duration `yaml:"window"`
 	// Rows is the number of entries. Default: 40000.
 	Rows int `yaml:"rows"`

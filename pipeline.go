@@ -17,8 +17,9 @@ import (
 const (
 	// feedQueue is how many feeds may wait for the gatherer. Together with the
 	// one batch in flight and the one that is gathered meanwhile, this bounds the
-	// memory of a stream: when ClickHouse is slow the queue is full, the reader
-	// stops reading, and PostgreSQL keeps the log.
+	// memory of a stream: when ClickHouse is slow that batch grows until it is
+	// full, then the queue is, the reader stops reading, and PostgreSQL keeps the
+	// log.
 	feedQueue = 2
 	// savePause is the shortest time between two acknowledgements. Each costs
 	// a small insert; what is not acknowledged is only delivered once more.
@@ -89,19 +90,19 @@ func (p *pipeline) run(ctx context.Context) error {
 	context.AfterFunc(work, stopReading) // a failure downstream ends the reading
 
 	feeds := make(chan audit.Feed, feedQueue)
-	parcels := make(chan parcel)
+	parcels, wanted := make(chan parcel), make(chan struct{})
 	g.Go(func() error {
 		defer close(feeds)
 		return p.reader.Run(reading, feeds)
 	})
 	g.Go(func() error {
 		defer close(parcels)
-		return p.gatherAll(work, feeds, parcels)
+		return p.gatherAll(work, feeds, wanted, parcels)
 	})
 	storing, stopDraining := context.WithCancel(work)
 	g.Go(func() error {
 		defer stopDraining()
-		return p.storeAll(work, parcels)
+		return p.storeAll(work, wanted, parcels)
 	})
 	g.Go(func() error { return p.storage.drain(storing) })
 	g.Go(func() error { return p.storage.watch(storing) })
@@ -124,15 +125,23 @@ func drainContext(ctx context.Context, grace time.Duration) (context.Context, co
 	return work, func() { stop(); cancel() }
 }
 
-// gatherAll turns feeds into parcels until the reader closes the channel.
-func (p *pipeline) gatherAll(ctx context.Context, feeds <-chan audit.Feed, parcels chan<- parcel) error {
+// gatherAll turns feeds into parcels until the reader closes the channel. A batch
+// that is due waits until one is wanted, and grows meanwhile: so blocks are the
+// larger the busier ClickHouse is, and a slow insert stops the reading only when
+// the next batch is full.
+func (p *pipeline) gatherAll(ctx context.Context, feeds <-chan audit.Feed, wanted <-chan struct{}, parcels chan<- parcel) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
 		var due <-chan time.Time
+		var want <-chan struct{}
 		if at, ok := p.gather.due(); ok {
-			timer.Reset(time.Until(at))
-			due = timer.C
+			if wait := time.Until(at); wait > 0 {
+				timer.Reset(wait)
+				due = timer.C
+			} else {
+				want = wanted
+			}
 		}
 		select {
 		case feed, ok := <-feeds:
@@ -146,6 +155,7 @@ func (p *pipeline) gatherAll(ctx context.Context, feeds <-chan audit.Feed, parce
 			p.noticed(p.enrich.Notices())
 			p.marks.took(&feed)
 		case <-due:
+		case <-want:
 			p.gather.flush()
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -167,6 +177,9 @@ func (p *pipeline) hand(ctx context.Context, parcels chan<- parcel) error {
 		next := parcel{batch: b, prepared: b.laid}
 		select {
 		case parcels <- next:
+			if next.prepared != nil {
+				p.gather.handed = time.Now()
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -174,8 +187,9 @@ func (p *pipeline) hand(ctx context.Context, parcels chan<- parcel) error {
 	return nil
 }
 
-// storeAll keeps parcels in order and acknowledges what is kept.
-func (p *pipeline) storeAll(ctx context.Context, parcels <-chan parcel) error {
+// storeAll keeps parcels in order and acknowledges what is kept. Whenever it has
+// nothing to do it says that it wants one.
+func (p *pipeline) storeAll(ctx context.Context, wanted chan<- struct{}, parcels <-chan parcel) error {
 	var kept, saved audit.LSN // up to where the log is kept; up to where that is saved
 	tick := time.NewTicker(savePause)
 	defer tick.Stop()
@@ -194,6 +208,7 @@ func (p *pipeline) storeAll(ctx context.Context, parcels <-chan parcel) error {
 	}
 	for {
 		select {
+		case wanted <- struct{}{}: // the batch that is due will follow
 		case next, ok := <-parcels:
 			if !ok {
 				return errors.Join(ctx.Err(), save())

@@ -112,14 +112,7 @@ func TestSeveralStreams(t *testing.T) {
 	other.Exec(ordersTable)
 	s := newSidecar(t, pg, harness.ClickHouse(t), watchful("several_a")+strings.TrimPrefix(
 		strings.ReplaceAll(watchful("several_b"), "${SHOP_DSN}", other.DSN()), "streams:\n"))
-	address := "127.0.0.1:" + freePort(t)
-	text, err := os.ReadFile(s.file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(s.file, []byte(strings.Replace(string(text), `listen: "off"`, "listen: "+address, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	address := listen(t, s)
 	s.start()
 	s.sync(time.Minute)
 	if code, text := get(t, "http://"+address+"/readyz"); code != http.StatusOK || strings.Count(text, "streaming") != 2 {
