@@ -103,16 +103,17 @@ test-app: engines recipes $(ISOLATE) $(PRISMA_CLIENT) ## Run Directus, as npm br
 test-matrix: $(MATRIX) test ## Run every test, those over PostgreSQL versions on 14 to 18
 
 # Each benchmark starts its own servers, and writes its tables and their JSON
-# into bench/. BENCH_RUNS and BENCH_ROWS shorten it; BENCH_AGAINST names another
-# build of the program, to be measured in the same run.
+# into bench/. BENCH_RUNS, BENCH_ROWS and BENCH_SECONDS shorten it; BENCH_AGAINST
+# names another build of the program, to be measured in the same run.
 BENCH      ?= bench
 BENCH_RUNS ?=
 BENCH_ROWS ?=
+BENCH_SECONDS ?=
 BENCH_AGAINST ?=
-BENCH_ENV   = PGWITNESS_BENCH="$(abspath $(BENCH))" PGWITNESS_BENCH_RUNS=$(BENCH_RUNS) PGWITNESS_BENCH_ROWS=$(BENCH_ROWS) PGWITNESS_BENCH_AGAINST=$(abspath $(BENCH_AGAINST))
+BENCH_ENV   = PGWITNESS_BENCH="$(abspath $(BENCH))" PGWITNESS_BENCH_RUNS=$(BENCH_RUNS) PGWITNESS_BENCH_ROWS=$(BENCH_ROWS) PGWITNESS_BENCH_SECONDS=$(BENCH_SECONDS) PGWITNESS_BENCH_AGAINST=$(abspath $(BENCH_AGAINST))
 
 .PHONY: bench
-bench: bench-pipeline bench-verify bench-overhead ## Measure everything (half an hour)
+bench: bench-pipeline bench-latency bench-verify bench-overhead ## Measure everything (half an hour)
 
 .PHONY: bench-short
 bench-short: ## Measure the pipeline in small (under 3 minutes)
@@ -129,6 +130,14 @@ bench-overhead: engines ## What the audited database pays, and what alternatives
 .PHONY: bench-verify
 bench-verify: engines ## How fast a trail is verified, and in how much memory
 	$(BENCH_ENV) go test -count=1 -timeout 60m -run '^$$' -bench '^BenchmarkVerify$$' -benchtime 1x ./test/bench
+
+.PHONY: bench-latency
+bench-latency: engines ## How long a commit takes until it can be asked for, and what pgbench has left (5 minutes)
+	$(BENCH_ENV) go test -count=1 -timeout 60m -v -run '^TestLatency$$' ./test/bench
+
+.PHONY: bench-parts
+bench-parts: engines ## How many parts pile up in ClickHouse (4 minutes, or BENCH_SECONDS)
+	$(BENCH_ENV) go test -count=1 -timeout 120m -v -run '^TestParts$$' ./test/bench
 
 .PHONY: profile
 profile: engines ## Where the processor time and the allocations of the sidecar go, into profiles/

@@ -16,6 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
+
+	"github.com/pgwitness/pgwitness"
 	"github.com/pgwitness/pgwitness/engine"
 	"github.com/pgwitness/pgwitness/test/harness"
 )
@@ -37,6 +40,7 @@ type sidecar struct {
 	dir     string
 	port    string
 	profile string // folder for profiles of the next drain; "": none
+	cpus    string // processors it may use, as taskset names them; "": all
 
 	process *exec.Cmd
 	log     bytes.Buffer
@@ -62,6 +66,18 @@ func newSidecar(t testing.TB, pg *harness.PG, ch *harness.CH, full bool) *sideca
 // configure writes a configuration with the given backlog.
 func (s *sidecar) configure(backlog int) string {
 	s.t.Helper()
+	return s.write(fmt.Sprintf(", backlog: %d, status_interval: 500ms", backlog))
+}
+
+// defaults writes a configuration that says no more than has to be said.
+func (s *sidecar) defaults() string {
+	s.t.Helper()
+	return s.write("")
+}
+
+// write writes a configuration with more keys of the audited database.
+func (s *sidecar) write(postgres string) string {
+	s.t.Helper()
 	file := filepath.Join(s.dir, "pgwitness.yaml")
 	dsn := func(user string) string { return s.ch.Server.DSN(user, "") }
 	text := fmt.Sprintf(`state_dir: %s
@@ -69,10 +85,10 @@ http: {listen: %q}
 clickhouse: {dsn: %q, admin_dsn: %q, reader_dsn: %q, database: %s}
 streams:
   - name: bench
-    postgres: {dsn: %q, slot: %s, backlog: %d, status_interval: 500ms}
+    postgres: {dsn: %q, slot: %s%s}
     tables: [{name: public.*}]
     baseline: {enabled: false}
-`, s.state(), s.port, dsn("sink"), dsn(engine.Admin), dsn("reader"), s.ch.Database, s.pg.DSN(), benched, backlog)
+`, s.state(), s.port, dsn("sink"), dsn(engine.Admin), dsn("reader"), s.ch.Database, s.pg.DSN(), benched, postgres)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		s.t.Fatal(err)
 	}
@@ -127,6 +143,21 @@ func (s *sidecar) drain(c content, backlog int) drained {
 	return d
 }
 
+// sync waits until everything committed so far is stored.
+func (s *sidecar) sync() {
+	s.t.Helper()
+	cfg, err := pgwitness.LoadConfig(s.defaults())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(s.t.Context(), drainLimit)
+	defer cancel()
+	if err := pgwitness.New(cfg, zerolog.Nop()).Sync(ctx, ""); err != nil {
+		s.kill() // who writes the log has ended then
+		s.t.Fatalf("the trail does not catch up: %v\n%s", err, s.log.String())
+	}
+}
+
 func (s *sidecar) storeTime() time.Duration {
 	s.t.Helper()
 	t, err := OwnTime(s.ch.Server.PID())
@@ -144,6 +175,9 @@ func (s *sidecar) start(file string) {
 	}
 	s.log.Reset()
 	s.process = exec.Command(s.binary, args...)
+	if s.cpus != "" {
+		s.process = exec.Command("taskset", append([]string{"--cpu-list", s.cpus, s.binary}, args...)...)
+	}
 	s.process.Stderr = &s.log
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)

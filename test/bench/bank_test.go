@@ -1,0 +1,203 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// tpsGoal is the least share of the transactions a second of pgbench that are
+// left while the sidecar runs.
+const tpsGoal = 0.95
+
+const (
+	tpsMetric     = "transactions/s"
+	backendMetric = "backend CPU us a transaction"
+
+	// bankClients is how many connections run transactions, one behind the other.
+	bankClients = 4
+	bankTitle   = "pgbench, TPC-B, set up for pgwitness"
+
+	without = "no sidecar runs"
+	beside  = "the sidecar runs, its walsender on its processor"
+	among   = "the sidecar runs, its walsender among the backends"
+)
+
+// bankCPU has PostgreSQL and the clients, ourCPU what the sidecar brings with it:
+// also while it does not run, so that what is compared is the same.
+const bankCPU, ourCPU = "0", "1"
+
+var tpsLine = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
+
+// fillBank makes pgbench's tables, all of them with a key.
+func (l *latency) fillBank() {
+	l.t.Helper()
+	l.pg.Exec(`
+		CREATE TABLE pgbench_branches (bid int PRIMARY KEY, bbalance int, filler char(88)) WITH (fillfactor = 50);
+		CREATE TABLE pgbench_tellers  (tid int PRIMARY KEY, bid int, tbalance int, filler char(84)) WITH (fillfactor = 50);
+		CREATE TABLE pgbench_accounts (aid int PRIMARY KEY, bid int, abalance int, filler char(84));
+		CREATE TABLE pgbench_history  (tid int, bid int, aid int, delta int, mtime timestamp, filler char(22));
+		INSERT INTO pgbench_branches SELECT i, 0, '' FROM generate_series(1, 10) i;
+		INSERT INTO pgbench_tellers  SELECT i, 1, 0, '' FROM generate_series(1, 100) i;
+		INSERT INTO pgbench_accounts SELECT i, 1, 0, '' FROM generate_series(1, 1000000) i;`)
+}
+
+// bank runs pgbench in turn with and without the sidecar. Where there is no
+// pgbench, transactions like its own are run.
+func (l *latency) bank(runs, seconds int, full bool) {
+	l.t.Helper()
+	if full {
+		l.pin(l.pg.Server.PID(), bankCPU)
+		l.pin(l.ch.Server.PID(), ourCPU)
+		l.sidecar.cpus = ourCPU
+	}
+	variants := []string{without, beside, among}
+	b := Block{Workload: bankTitle, Variants: variants, Metrics: []string{tpsMetric, backendMetric}}
+	Interleave(runs, variants, func(variant string) {
+		walsender := 0
+		if variant != without {
+			l.sidecar.start(l.sidecar.defaults())
+			l.sidecar.sync() // with what came while it was away
+			walsender = l.walsender()
+			if full && variant == beside {
+				l.pin(walsender, ourCPU)
+			}
+		}
+		l.bankSlice(variant, seconds, full, walsender)
+		if variant != without {
+			l.sidecar.stop()
+		}
+	})
+	l.blocks = append(l.blocks, b)
+	base := l.report.Median(bankTitle, without, tpsMetric)
+	l.find("goal: %.2fx of the transactions a second without it (%.2fx; %.2fx with the walsender among the backends)", tpsGoal,
+		l.report.Median(bankTitle, beside, tpsMetric)/base, l.report.Median(bankTitle, among, tpsMetric)/base)
+}
+
+// bankSlice runs transactions for a while.
+func (l *latency) bankSlice(variant string, seconds int, full bool, walsender int) {
+	l.t.Helper()
+	var tps float64
+	before := l.backendTime(walsender)
+	if program := pgbench(); program != "" {
+		args := []string{program, "-n", "-M", "prepared", "-c", strconv.Itoa(bankClients), "-j", "1", "-T", strconv.Itoa(seconds), "-s", "10", l.pg.DSN()}
+		if full {
+			args = append([]string{"taskset", "--cpu-list", bankCPU}, args...)
+		}
+		tps = l.pgbench(args)
+	} else {
+		tps = l.ownBank(time.Duration(seconds) * time.Second)
+	}
+	l.report.Add(bankTitle, variant, tpsMetric, tps)
+	l.report.Add(bankTitle, variant, backendMetric, micro(l.backendTime(walsender)-before)/(tps*float64(seconds)))
+}
+
+// pgbench is the program, "" where there is none.
+func pgbench() string {
+	if path, err := exec.LookPath("pgbench"); err == nil {
+		return path
+	}
+	if found, err := filepath.Glob("/usr/lib/postgresql/*/bin/pgbench"); err == nil && len(found) > 0 {
+		return found[len(found)-1]
+	}
+	return ""
+}
+
+func (l *latency) pgbench(args []string) float64 {
+	l.t.Helper()
+	said, err := exec.CommandContext(l.t.Context(), args[0], args[1:]...).CombinedOutput()
+	found := tpsLine.FindSubmatch(said)
+	if err != nil || found == nil {
+		l.t.Fatalf("%v: %v\n%s", args, err, said)
+	}
+	tps, err := strconv.ParseFloat(string(found[1]), 64)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return tps
+}
+
+// ownBank is pgbench of this program.
+func (l *latency) ownBank(d time.Duration) float64 {
+	l.t.Helper()
+	const some = 20
+	ctx, cancel := context.WithTimeout(l.t.Context(), time.Minute+d)
+	defer cancel()
+	var done atomic.Int64
+	began := time.Now()
+	var g errgroup.Group
+	for range bankClients {
+		conn := l.pg.Connect()
+		g.Go(func() error {
+			for time.Since(began) < d {
+				if err := bankTransactions(ctx, conn, some); err != nil {
+					return err
+				}
+				done.Add(some)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		l.t.Fatal(err)
+	}
+	return float64(done.Load()) / time.Since(began).Seconds()
+}
+
+// pin keeps a process with its threads, and its children, on a processor. Those
+// that it will have inherit that.
+func (l *latency) pin(pid int, cpus string) {
+	l.t.Helper()
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	pids := []string{strconv.Itoa(pid)}
+	for _, list := range lists {
+		if text, err := os.ReadFile(list); err == nil { // else the thread has ended
+			pids = append(pids, strings.Fields(string(text))...)
+		}
+	}
+	for _, p := range pids {
+		said, err := exec.Command("taskset", "--all-tasks", "--cpu-list", "--pid", cpus, p).CombinedOutput()
+		if _, gone := os.Stat("/proc/" + p); err != nil && gone == nil {
+			l.t.Fatalf("taskset: %v\n%s", err, said)
+		}
+	}
+}
+
+// walsender is the process that the sidecar streams from.
+func (l *latency) walsender() (pid int) {
+	l.t.Helper()
+	l.sidecar.poll("there is no walsender", func() bool {
+		text := l.pg.Value("SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IN (SELECT pid FROM pg_stat_replication)", benched)
+		pid, _ = strconv.Atoi(text) // none: ""
+		return pid != 0
+	})
+	return pid
+}
+
+// backendTime is the processor time of PostgreSQL without the walsender, which is
+// not what a client waits for.
+func (l *latency) backendTime(walsender int) time.Duration {
+	l.t.Helper()
+	all, err := FamilyTime(l.pg.Server.PID())
+	if err == nil && walsender != 0 {
+		var own time.Duration
+		own, err = OwnTime(walsender)
+		all -= own
+	}
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return all
+}
