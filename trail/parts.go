@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/crc32"
+	"strings"
 
 	"github.com/ClickHouse/ch-go/proto"
 
@@ -221,10 +222,22 @@ func (t *Trail) foldPart(ctx context.Context, r Review, table Table, p parts, pa
 		c.params = append(c.params, store.Param("parts", p.count), store.Param("part", part))
 		changes += " AND (resource_id IS NULL OR position(resource_id, 'pii:') > 0 OR CRC32(ifNull(resource_id, '')) % {parts:UInt32} = {part:UInt32})"
 	}
-	c.parts = append(c.parts, "(operation IN ('event', 'ddl') OR "+changes+")")
+	ddl := "operation = 'ddl'"
+	if plainName(table.Name) { // so that it stands in the text of an entry as it is
+		ddl += " AND position(ifNull(new_values, ''), {table:String}) > 0"
+	}
+	c.parts = append(c.parts, "(operation = 'event' AND resource_type IN ('pgwitness.stream', '"+baselineResource+"') OR "+ddl+" OR "+changes+")")
 	if err := t.changes(ctx, r, c, f.Add); err != nil {
 		return nil, fmt.Errorf("fold %s: %w", table, err)
 	}
 	f.End()
 	return f, nil
+}
+
+// plainName reports whether a name needs no escape within SQL within JSON.
+// Another one is not looked for in the text of DDL: all of it is read.
+func plainName(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return r != '_' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
+	})
 }
