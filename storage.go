@@ -60,8 +60,8 @@ const (
 	// spoolPause is how long a full spool, or ClickHouse while the spool waits
 	// for it, is left alone before it is tried again.
 	spoolPause = time.Second
-	// drainRows is how many spooled entries are read at a time: as entries they
-	// take several times the memory that they take as columns.
+	// drainRows is how many spooled entries are inserted at a time: their columns
+	// are in memory beside those of two batches that wait to be spooled.
 	drainRows = 10_000
 	// pressurePause is how often the slot is looked at.
 	pressurePause = time.Second
@@ -282,23 +282,38 @@ func (s *storage) drainOnce(ctx context.Context) error {
 	}
 	s.log.Info().Uint64("size", head.Size).Uint64("entries", s.spool.State().Entries).Msg("spool drains")
 	for {
-		entries, err := s.spool.Next(min(s.limits.Rows, drainRows), s.limits.Bytes, sink.SameMonth)
+		next, oldest, err := s.layOut()
 		if err != nil {
 			return err
 		}
-		if len(entries) == 0 {
+		if next == nil {
 			if done, err := s.finish(ctx, head); done || err != nil {
 				return err
 			}
 			continue
 		}
-		if entries[0].Sequence != head.Size || entries[0].PrevHash != head.Hash {
+		if !next.Follows(head) {
 			return errTakeUp
 		}
-		if head, err = s.move(ctx, head, entries); err != nil {
+		if head, err = s.move(ctx, head, next, oldest); err != nil {
 			return err
 		}
 	}
+}
+
+// layOut prepares what one insert takes of the spool, nil when it is empty.
+// oldest is the commit time of its first entry.
+func (s *storage) layOut() (next *sink.Batch, oldest int64, err error) {
+	_, err = s.spool.Next(min(s.limits.Rows, drainRows), s.limits.Bytes, sink.SameMonth, func(entries []audit.Entry) (err error) {
+		if next == nil {
+			oldest = entries[0].Timestamp
+		}
+		if next, err = s.sink.Append(next, entries); err != nil {
+			return fmt.Errorf("prepare spooled batch: %w", err)
+		}
+		return nil
+	})
+	return next, oldest, err
 }
 
 // await returns the stored head once ClickHouse tells it, with no insert in
@@ -317,17 +332,14 @@ func (s *storage) await(ctx context.Context) (audit.Head, error) {
 }
 
 // move inserts entries of the spool, and deletes what is not needed any more.
-func (s *storage) move(ctx context.Context, head audit.Head, entries []audit.Entry) (audit.Head, error) {
-	prepared, err := s.sink.Prepare(entries)
-	if err != nil {
-		return head, fmt.Errorf("prepare spooled batch: %w", err)
-	}
-	b := &batch{before: head, after: prepared.Head(), rows: len(entries), oldest: entries[0].Timestamp}
+func (s *storage) move(ctx context.Context, head audit.Head, next *sink.Batch, oldest int64) (audit.Head, error) {
+	b := &batch{before: head, after: next.Head(), rows: next.Rows(), oldest: oldest}
 	began := time.Now()
-	if err := s.vault.flush(ctx); err != nil {
+	err := s.vault.flush(ctx)
+	if err != nil {
 		return head, err
 	}
-	if head, err = s.sink.Insert(ctx, head, prepared); err != nil {
+	if head, err = s.sink.Insert(ctx, head, next); err != nil {
 		return head, err
 	}
 	s.inserted(b, began)

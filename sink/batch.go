@@ -111,6 +111,9 @@ func monthOf(timestamp int64) int {
 	return year*100 + int(month)
 }
 
+// Follows reports whether b extends head.
+func (b *Batch) Follows(head audit.Head) bool { return b.follows(head) == nil }
+
 // follows checks that b extends head.
 func (b *Batch) follows(head audit.Head) error {
 	if b.first == head.Size && b.prev == head.Hash {

@@ -245,7 +245,7 @@ func TestDamageIsFoundWhenReading(t *testing.T) {
 	_, head := add(t, s, genesis(), 3, strings.Repeat("x", 100))
 	add(t, s, head, 3, "")
 	change(t, segments(t, s)[0], func(b []byte) []byte { b[700] ^= 1; return b })
-	if _, err := s.Next(10, 1<<20, anyTime); !errors.Is(err, audit.ErrNeedsHuman) || !strings.Contains(err.Error(), "000000000001.segment at offset") {
+	if _, err := take(s, 10, 1<<20, anyTime); !errors.Is(err, audit.ErrNeedsHuman) || !strings.Contains(err.Error(), "000000000001.segment at offset") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -326,7 +326,7 @@ func TestFullSpool(t *testing.T) {
 	if err := s.Save(head, 9); err != nil {
 		t.Errorf("what is spooled cannot be acknowledged: %v", err)
 	}
-	entries, err := s.Next(8, 1<<20, anyTime)
+	entries, err := take(s, 8, 1<<20, anyTime)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -412,7 +412,7 @@ func (m *model) append(n, size int) {
 }
 
 func (m *model) drain(rows int) {
-	entries, err := m.s.Next(rows, 1<<20, anyTime)
+	entries, err := take(m.s, rows, 1<<20, anyTime)
 	m.check(err)
 	for _, e := range entries {
 		if e.Sequence != m.stored.Size || e.PrevHash != m.stored.Hash {

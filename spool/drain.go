@@ -65,43 +65,46 @@ func misfit(format string, args ...any) error {
 		"keep the spool folder, run pgwitness verify --full, and read docs/spool.md before anything is removed")
 }
 
-// Next returns the entries behind those it returned before, or behind Seek: of
-// at least one frame, and of further ones up to about maxRows entries and
-// maxBytes bytes, as long as together holds for the timestamps of neighbours.
-// There are none when everything was given out. The entries belong to the
-// caller.
-func (s *Spool) Next(maxRows, maxBytes int, together func(a, b int64) bool) ([]audit.Entry, error) {
-	var out []audit.Entry
-	bytes := 0
-	for len(out) == 0 || len(out) < maxRows && bytes < maxBytes {
+// Next lends the entries behind those it gave out before, or behind Seek, frame
+// by frame to use: of at least one frame, and of further ones up to about
+// maxRows entries and maxBytes bytes, as long as together holds for the
+// timestamps of neighbours. It returns their number, 0 when everything was given
+// out. After an error it must be told by Seek where to go on.
+func (s *Spool) Next(maxRows, maxBytes int, together func(a, b int64) bool, use func([]audit.Entry) error) (rows int, err error) {
+	bytes, last := 0, int64(0)
+	for rows == 0 || rows < maxRows && bytes < maxBytes {
 		s.mu.Lock()
 		c, size := s.cursor, s.sizeOf(s.cursor.index)
 		if c.offset >= size { // behind the last frame: the next segment, if there is one
 			moved := s.advance()
 			s.mu.Unlock()
 			if !moved {
-				return out, nil
+				return rows, nil
 			}
 			continue
 		}
 		s.mu.Unlock()
 		entries, read, err := s.frame(&c, size)
 		if err != nil {
-			return nil, err
+			return rows, err
 		}
 		for len(entries) > 0 && entries[0].Sequence < c.skip {
 			entries = entries[1:]
 		}
-		if len(entries) > 0 && len(out) > 0 && !together(out[len(out)-1].Timestamp, entries[0].Timestamp) {
-			return out, nil
+		if n := len(entries); n > 0 {
+			if rows > 0 && !together(last, entries[0].Timestamp) {
+				return rows, nil
+			}
+			if err := use(entries); err != nil {
+				return rows, err
+			}
+			rows, bytes, last = rows+n, bytes+read, entries[n-1].Timestamp
 		}
-		out = append(out, entries...)
-		bytes += read
 		s.mu.Lock()
 		s.cursor = c
 		s.mu.Unlock()
 	}
-	return out, nil
+	return rows, nil
 }
 
 // sizeOf is the size of a segment, 0 when there is none. The caller holds mu.

@@ -12,18 +12,24 @@ import (
 	"github.com/pgwitness/pgwitness/audit"
 )
 
-// encode makes s.buffer the payload of entries, with room for a header in
-// front: their number, and of each one the length of its preimage, the
-// preimage, and its hash. What is linked to what needs no bytes: every entry
-// follows the one before it. Each hash is computed anew, so that nothing is
-// spooled that could not be read back.
-func (s *Spool) encode(head audit.Head, entries iter.Seq[*audit.Entry]) ([]byte, audit.Head, error) {
+// encode makes frames of entries and hands each to put, which must be done with
+// it when it returns. A payload is the number of entries, and of each one the
+// length of its preimage, the preimage, and its hash. What is linked to what
+// needs no bytes: every entry follows the one before it. Each hash is computed
+// anew, so that nothing is spooled that could not be read back.
+func (s *Spool) encode(head audit.Head, entries iter.Seq[*audit.Entry], put func(frame []byte) error) (audit.Head, error) {
 	const count = headerSize
 	if cap(s.buffer) > keepBytes {
 		s.buffer = nil
 	}
-	b := append(s.buffer[:0], make([]byte, headerSize+4)...)
-	n := uint32(0)
+	room := make([]byte, headerSize+4)
+	b, n := append(s.buffer[:0], room...), uint32(0)
+	pass := func() error {
+		binary.LittleEndian.PutUint32(b[count:], n)
+		err := put(seal(b, kindEntries, head.Size))
+		s.buffer, b, n = b, append(b[:0], room...), 0
+		return err
+	}
 	for e := range entries {
 		at := len(b)
 		b = append(b, make([]byte, 8)...)
@@ -32,22 +38,29 @@ func (s *Spool) encode(head audit.Head, entries iter.Seq[*audit.Entry]) ([]byte,
 		binary.LittleEndian.PutUint64(b[at:], uint64(len(preimage)))
 		if e.Stream != s.stream || e.Sequence != head.Size || e.PrevHash != head.Hash ||
 			s.link(head.Hash, sha256.Sum256(preimage)) != e.Hash {
-			return nil, head, fmt.Errorf("spool entry %d: it does not follow entry %d of stream %s", e.Sequence, int64(head.Size)-1, s.stream)
+			return head, fmt.Errorf("spool entry %d: it does not follow entry %d of stream %s", e.Sequence, int64(head.Size)-1, s.stream)
 		}
 		b = append(b, e.Hash[:]...)
 		head = audit.Head{Size: e.Sequence + 1, Hash: e.Hash, Position: e.Position(), Timestamp: e.Timestamp}
-		n++
+		if n++; len(b) >= frameBytes {
+			if err := pass(); err != nil {
+				return head, err
+			}
+		}
 	}
 	if n == 0 {
-		return nil, head, errors.New("spool entries: there are none")
+		return head, nil
 	}
-	binary.LittleEndian.PutUint32(b[count:], n)
-	s.buffer = b
-	return b[headerSize:], head, nil
+	return head, pass()
 }
 
-// keepBytes is the size up to which a buffer is kept for the next frame.
-const keepBytes = 64 << 20
+const (
+	// frameBytes is the size at which a frame of entries ends: one is in memory
+	// as a whole when it is written, and again, as entries, when it is read.
+	frameBytes = 2 << 20
+	// keepBytes is the size up to which a buffer is kept for the next frame.
+	keepBytes = 2 * frameBytes
+)
 
 // decode reads the payload of entries behind head and returns the head behind
 // them. The texts of the entries lie in payload.

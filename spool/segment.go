@@ -222,19 +222,55 @@ func (s *Spool) account(seg *segment, saved *audit.LSN, h header, payload []byte
 	return fmt.Errorf("a frame of unknown kind %q", h.kind)
 }
 
-// write puts a frame behind the others and forces it to disk, in a new segment
-// when there is none or the newest is full. begin is the end of the chain.
-// Whatever fails, what lies behind the frames before is cut off, now or at the
-// next write, before anything else is written.
+// write lets emit put frames behind the others, and forces each to disk before
+// the next one, in a new segment when there is none or the newest is full. begin
+// is the end of the chain. They count all together, once the last one is on
+// disk. Whatever fails, what lies behind the frames before is cut off, now or at
+// the next write, before anything else is written.
 //
-// A crash before the sync leaves an incomplete frame or none, which Open cuts
+// A crash before a sync leaves an incomplete frame or none, which Open cuts
 // off; one behind it leaves the frame.
-func (s *Spool) write(begin audit.Head, frame []byte, done func(*segment)) error {
+func (s *Spool) write(begin audit.Head, emit func(put func(frame []byte) error) error, done func(*segment)) error {
 	if s.dirty {
 		if err := s.clean(); err != nil {
 			return err
 		}
 	}
+	size := int64(0)
+	err := emit(func(frame []byte) (err error) {
+		if !s.dirty {
+			if size, err = s.activate(begin, int64(len(frame))); err != nil {
+				return err
+			}
+			s.dirty = true
+		}
+		if _, err := s.active.WriteAt(frame, size); err != nil {
+			return fmt.Errorf("write to spool: %w", err)
+		}
+		if err := s.active.Sync(); err != nil {
+			return fmt.Errorf("sync spool: %w", err)
+		}
+		size += int64(len(frame))
+		return nil
+	})
+	if err != nil {
+		if s.dirty {
+			err = errors.Join(err, s.clean())
+		}
+		return err
+	}
+	s.dirty = false
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seg := &s.segments[len(s.segments)-1]
+	seg.size = size
+	done(seg)
+	return nil
+}
+
+// activate opens the segment that so many bytes are written to, and returns its
+// size: the newest one, or a new one where they do not fit in.
+func (s *Spool) activate(begin audit.Head, bytes int64) (size int64, err error) {
 	s.mu.Lock()
 	n, saved := len(s.segments), s.saved
 	var newest segment
@@ -242,33 +278,19 @@ func (s *Spool) write(begin audit.Head, frame []byte, done func(*segment)) error
 		newest = s.segments[n-1]
 	}
 	s.mu.Unlock()
-	if n == 0 || newest.end.Size > newest.begin.Size && newest.size+int64(len(frame)) > s.cfg.SegmentBytes {
-		var err error
+	if n == 0 || newest.end.Size > newest.begin.Size && newest.size+bytes > s.cfg.SegmentBytes {
 		if newest, err = s.begin(newest.index+1, begin, saved); err != nil {
-			return fmt.Errorf("begin spool segment: %w", err)
+			return 0, fmt.Errorf("begin spool segment: %w", err)
 		}
 	}
 	if s.active == nil {
 		f, err := os.OpenFile(s.path(newest.index), os.O_RDWR, 0)
 		if err != nil {
-			return fmt.Errorf("open spool segment: %w", err)
+			return 0, fmt.Errorf("open spool segment: %w", err)
 		}
 		s.active = f
 	}
-	s.dirty = true
-	if _, err := s.active.WriteAt(frame, newest.size); err != nil {
-		return errors.Join(fmt.Errorf("write to spool: %w", err), s.clean())
-	}
-	if err := s.active.Sync(); err != nil {
-		return errors.Join(fmt.Errorf("sync spool: %w", err), s.clean())
-	}
-	s.dirty = false
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	seg := &s.segments[len(s.segments)-1]
-	seg.size += int64(len(frame))
-	done(seg)
-	return nil
+	return newest.size, nil
 }
 
 // clean cuts off what a failed write left behind the newest segment's frames.

@@ -121,33 +121,41 @@ func (s *Spool) Close() error {
 	return errors.Join(errs...)
 }
 
-// Append writes entries, which are linked behind head, as one frame. When it
-// returns nil they are on disk for sure; after an error none of them is, and
-// the same entries may be appended again.
+// Append writes entries, which are linked behind head. When it returns nil they
+// are on disk for sure; after an error none of them is, and the same entries may
+// be appended again. A crash in between may leave the first ones of them.
 func (s *Spool) Append(head audit.Head, entries iter.Seq[*audit.Entry]) (audit.Head, error) {
 	if end, ok := s.End(); ok && end != head {
 		return head, fmt.Errorf("spool entries from %d: the spool ends at %d, or with another hash", head.Size, end.Size)
 	}
-	payload, end, err := s.encode(head, entries)
-	if err != nil {
-		return head, err
-	}
-	frame := seal(s.buffer, kindEntries, end.Size)
-	if state := s.State(); state.Bytes+int64(len(frame)) > s.cfg.MaxBytes {
-		return head, audit.WithHint(fmt.Errorf("spool %d bytes of entries: %d of at most %d bytes are in use: %w",
-			len(payload), state.Bytes, s.cfg.MaxBytes, ErrFull), "bring ClickHouse back, or raise spool.max_bytes")
-	}
-	first := int64(0)
+	first, some := int64(0), false
 	for e := range entries {
-		first = e.Timestamp
+		first, some = e.Timestamp, true
 		break
 	}
-	return end, s.write(head, frame, func(seg *segment) {
+	if !some {
+		return head, errors.New("spool entries: there are none")
+	}
+	used, end := s.State().Bytes, head
+	err := s.write(head, func(put func([]byte) error) (err error) {
+		end, err = s.encode(head, entries, func(frame []byte) error {
+			if used += int64(len(frame)); used > s.cfg.MaxBytes {
+				return audit.WithHint(fmt.Errorf("spool entries from %d: with them it has more than %d bytes: %w", head.Size, s.cfg.MaxBytes, ErrFull),
+					"bring ClickHouse back, or raise spool.max_bytes")
+			}
+			return put(frame)
+		})
+		return err
+	}, func(seg *segment) {
 		seg.end = end
 		if seg.oldest == 0 {
 			seg.oldest = first
 		}
 	})
+	if err != nil {
+		return head, err
+	}
+	return end, nil
 }
 
 // Save notes the position that is about to be acknowledged to the slot, behind
@@ -156,7 +164,8 @@ func (s *Spool) Append(head audit.Head, entries iter.Seq[*audit.Entry]) (audit.H
 func (s *Spool) Save(head audit.Head, lsn audit.LSN) error {
 	s.buffer = append(s.buffer[:0], make([]byte, headerSize)...)
 	frame := seal(s.buffer, kindPosition, uint64(lsn))
-	if err := s.write(head, frame, func(*segment) { s.saved = max(s.saved, lsn) }); err != nil {
+	one := func(put func([]byte) error) error { return put(frame) }
+	if err := s.write(head, one, func(*segment) { s.saved = max(s.saved, lsn) }); err != nil {
 		return fmt.Errorf("save position %s in the spool: %w", lsn, err)
 	}
 	return nil

@@ -90,12 +90,24 @@ func add(t testing.TB, s *Spool, head audit.Head, n int, pad string) ([]audit.En
 	return entries, end
 }
 
+// take is what one call of Next gives out.
+func take(s *Spool, rows, bytes int, together func(a, b int64) bool) (out []audit.Entry, err error) {
+	n, err := s.Next(rows, bytes, together, func(entries []audit.Entry) error {
+		out = append(out, entries...)
+		return nil
+	})
+	if n != len(out) {
+		err = errors.Join(err, fmt.Errorf("%d entries were given out, it says %d", len(out), n))
+	}
+	return out, err
+}
+
 // rest is everything that Next gives out.
 func rest(t testing.TB, s *Spool) []audit.Entry {
 	t.Helper()
 	var out []audit.Entry
 	for {
-		entries, err := s.Next(7, 1<<20, anyTime)
+		entries, err := take(s, 7, 1<<20, anyTime)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +164,7 @@ func TestBatchesEndWhereTheMonthDoes(t *testing.T) {
 	add(t, s, head, 3, "")
 	apart := func(a, b int64) bool { return b != int64(1_770_000_000_000_003) }
 	for _, want := range []int{3, 3, 0} {
-		got, err := s.Next(100, 1<<20, apart)
+		got, err := take(s, 100, 1<<20, apart)
 		if err != nil || len(got) != want {
 			t.Errorf("%d entries (%v), want %d", len(got), err, want)
 		}
@@ -215,7 +227,7 @@ func TestSegmentsGoWhenTheirEntriesAreStored(t *testing.T) {
 	before := len(segments(t, s))
 	var stored audit.Head
 	for {
-		entries, err := s.Next(1, 1, anyTime)
+		entries, err := take(s, 1, 1, anyTime)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -363,7 +375,7 @@ func TestInspectWhileDraining(t *testing.T) {
 	go func() {
 		stored := genesis()
 		for stored != head {
-			entries, err := s.Next(2, 1, anyTime)
+			entries, err := take(s, 2, 1, anyTime)
 			if err != nil {
 				done <- err
 				return
