@@ -113,7 +113,7 @@ BENCH_AGAINST ?=
 BENCH_ENV   = PGWITNESS_BENCH="$(abspath $(BENCH))" PGWITNESS_BENCH_RUNS=$(BENCH_RUNS) PGWITNESS_BENCH_ROWS=$(BENCH_ROWS) PGWITNESS_BENCH_SECONDS=$(BENCH_SECONDS) PGWITNESS_BENCH_AGAINST=$(abspath $(BENCH_AGAINST))
 
 .PHONY: bench
-bench: bench-pipeline bench-latency bench-verify bench-overhead ## Measure everything (half an hour)
+bench: bench-pipeline bench-latency bench-growth bench-verify bench-overhead ## Measure everything (half an hour)
 
 .PHONY: bench-short
 bench-short: ## Measure the pipeline in small (under 3 minutes)
@@ -138,6 +138,10 @@ bench-latency: engines ## How long a commit takes until it can be asked for, and
 .PHONY: bench-parts
 bench-parts: engines ## How many parts pile up in ClickHouse (4 minutes, or BENCH_SECONDS)
 	$(BENCH_ENV) go test -count=1 -timeout 120m -v -run '^TestParts$$' ./test/bench
+
+.PHONY: bench-growth
+bench-growth: engines ## What a change costs with 10 to 300 columns and rows of 100 bytes to 100 KB (4 minutes)
+	$(BENCH_ENV) go test -count=1 -timeout 60m -v -run '^TestGrowth$$' ./test/bench
 
 .PHONY: profile
 profile: engines ## Where the processor time and the allocations of the sidecar go, into profiles/

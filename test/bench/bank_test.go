@@ -61,6 +61,9 @@ func (l *latency) bank(runs, seconds int, full bool) {
 		l.sidecar.cpus = ourCPU
 	}
 	variants := []string{without, beside, among}
+	if !full {
+		variants = variants[:2]
+	}
 	b := Block{Workload: bankTitle, Variants: variants, Metrics: []string{tpsMetric, backendMetric}}
 	Interleave(runs, variants, func(variant string) {
 		walsender := 0

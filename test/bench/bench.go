@@ -126,6 +126,7 @@ type Block struct {
 	Workload string
 	Variants []string
 	Metrics  []string
+	Plain    bool // without ratios: the variants are not rivals
 }
 
 // Summarise works out the results of a block.
@@ -145,7 +146,8 @@ func (r *Report) Summarise(b Block) {
 	}
 }
 
-// Table renders a block: the median of each metric, and its ratio to the base.
+// Table renders a block: the median of each metric, and its ratio to the base
+// unless the block is plain.
 func (r *Report) Table(b Block) string {
 	var out bytes.Buffer
 	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -164,7 +166,7 @@ func (r *Report) Table(b Block) string {
 			}
 			any = true
 			median, ratio := r.Median(b.Workload, v, m), ""
-			if base := r.Median(b.Workload, b.Variants[0], m); base != 0 {
+			if base := r.Median(b.Workload, b.Variants[0], m); base != 0 && !b.Plain {
 				ratio = fmt.Sprintf("%.2fx", median/base)
 			}
 			line += fmt.Sprintf("%s\t%s\t", number(median), ratio)

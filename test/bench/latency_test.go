@@ -66,7 +66,7 @@ type latency struct {
 // every commit is found.
 func TestLatency(t *testing.T) {
 	folder := os.Getenv(Variable)
-	rate, seconds, quiet, runs, slice := 200, 2, 2, 1, 1
+	rate, seconds, quiet, runs, slice := 200, 1, 1, 1, 1
 	if folder != "" {
 		rate, seconds, quiet, runs, slice = 2000, countOf(t, SecondsVariable, 60), 10, countOf(t, RunsVariable, 5), 6
 	}
@@ -95,7 +95,7 @@ func TestLatency(t *testing.T) {
 func newLatency(t *testing.T, full bool, runs int) *latency {
 	t.Helper()
 	settings := map[string]string{"wal_level": "logical", "autovacuum": "off", "checkpoint_timeout": "1h", "max_wal_size": "32GB", "shared_buffers": "256MB"}
-	l := &latency{t: t, pg: harness.PostgresServer(t, 0, settings), ch: harness.ClickHouseServer(t), report: NewReport("latency", runs)}
+	l := &latency{t: t, pg: harness.PostgresServer(t, 0, settings), ch: clickHouse(t, full), report: NewReport("latency", runs)}
 	l.pg.Exec(latencyTable)
 	l.fillBank()
 	l.sidecar = newSidecar(t, l.pg, l.ch, full)
@@ -104,6 +104,15 @@ func newLatency(t *testing.T, full bool, runs int) *latency {
 	t.Cleanup(l.sidecar.kill)
 	l.sidecar.sync()
 	return l
+}
+
+// clickHouse is an engine, at full length one that does nothing else.
+func clickHouse(t *testing.T, full bool) *harness.CH {
+	t.Helper()
+	if full {
+		return harness.ClickHouseServer(t)
+	}
+	return harness.ClickHouse(t)
 }
 
 // find says something below the tables.
@@ -254,7 +263,7 @@ func (l *latency) delays(title string, sights []sight, due []time.Time) {
 	}
 	l.percentiles(title, sinceCommit, commits)
 	l.percentiles(title, sinceDue, plans)
-	l.blocks = append(l.blocks, Block{Workload: title, Variants: []string{sinceCommit, sinceDue}, Metrics: []string{p50Metric, p90Metric, p99Metric, maxMetric}})
+	l.blocks = append(l.blocks, Block{Workload: title, Plain: true, Variants: []string{sinceCommit, sinceDue}, Metrics: []string{p50Metric, p90Metric, p99Metric, maxMetric}})
 	l.find("goals: p50 %.0f ms of %d, p99 %.0f ms of %d", l.report.Median(title, sinceCommit, p50Metric), middleGoal, l.report.Median(title, sinceCommit, p99Metric), lateGoal)
 }
 
@@ -292,7 +301,7 @@ func (l *latency) quiet(title string, commits int) {
 		}
 	}
 	l.percentiles(title, sinceQuiet, all)
-	l.blocks = append(l.blocks, Block{Workload: title, Variants: []string{sinceQuiet}, Metrics: []string{p50Metric, p90Metric, p99Metric, maxMetric}})
+	l.blocks = append(l.blocks, Block{Workload: title, Plain: true, Variants: []string{sinceQuiet}, Metrics: []string{p50Metric, p90Metric, p99Metric, maxMetric}})
 }
 
 // processes is the processor time of each process up to now.
@@ -321,7 +330,7 @@ func (l *latency) spent(title string, before processes, transactions int) {
 	l.t.Helper()
 	now := l.times()
 	title += ": processor time"
-	b := Block{Workload: title, Metrics: []string{shareMetric, perTxMetric, memoryMetric}}
+	b := Block{Workload: title, Plain: true, Metrics: []string{shareMetric, perTxMetric, memoryMetric}}
 	add := func(name string, d time.Duration, pid int) {
 		peak, err := PeakMemory(pid)
 		if err != nil {

@@ -67,6 +67,8 @@ type drained struct {
 	peak   int64         // bytes, of ours
 	allocs float64       // likewise
 	acked  time.Duration // from stored to acknowledged
+
+	received, sent int64 // bytes, by us
 }
 
 // reader drains the slot called benched once.

@@ -83,3 +83,16 @@ func PeakMemory(pid int) (int64, error) {
 	}
 	return 0, fmt.Errorf("measure process: /proc/%d/status has no VmHWM", pid)
 }
+
+// Traffic is how many bytes a process has read and written so far, from and to
+// files and, by far the most in a sidecar, connections.
+func Traffic(pid int) (read, written int64, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err == nil {
+		_, err = fmt.Sscanf(string(text), "rchar: %d\nwchar: %d\n", &read, &written)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("measure traffic of process %d: %w", pid, err)
+	}
+	return read, written, nil
+}

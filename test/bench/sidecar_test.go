@@ -29,6 +29,8 @@ const (
 	lookPause = 100 * time.Millisecond
 	// drainLimit is how long a drain may take.
 	drainLimit = 30 * time.Minute
+	// syncLimit is how long what came meanwhile may take.
+	syncLimit = 2 * time.Minute
 )
 
 // sidecar is the real program in a process of its own.
@@ -131,6 +133,9 @@ func (s *sidecar) drain(c content, backlog int) drained {
 	if d.peak, err = PeakMemory(s.process.Process.Pid); err != nil {
 		s.t.Fatal(err)
 	}
+	if d.received, d.sent, err = Traffic(s.process.Process.Pid); err != nil {
+		s.t.Fatal(err)
+	}
 	stored := time.Now()
 	s.poll("the slot is not acknowledged", func() bool {
 		return s.pg.Value("SELECT confirmed_flush_lsn > $1 FROM pg_replication_slots WHERE slot_name = $2", c.end, benched) == "t"
@@ -150,7 +155,7 @@ func (s *sidecar) sync() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(s.t.Context(), drainLimit)
+	ctx, cancel := context.WithTimeout(s.t.Context(), syncLimit)
 	defer cancel()
 	if err := pgwitness.New(cfg, zerolog.Nop()).Sync(ctx, ""); err != nil {
 		s.kill() // who writes the log has ended then
