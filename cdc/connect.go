@@ -49,7 +49,7 @@ func (r *Reader) connect(ctx context.Context, delivered audit.LSN) (lane, sessio
 	wire.src = raw.Conn
 	s := socket{conn: raw.Conn, wire: wire}
 	if cursor == "" {
-		l := &stream{socket: s, silence: r.cfg.SilenceTimeout, log: r.log, durable: durable}
+		l := &stream{socket: s, linger: newLingerer(raw.Conn), silence: r.cfg.SilenceTimeout, log: r.log, durable: durable}
 		l.watch(ctx)
 		return l, found, nil
 	}

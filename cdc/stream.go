@@ -35,6 +35,7 @@ var errSilence = errors.New("the server said nothing, although it was asked: the
 // connection from START_REPLICATION on.
 type stream struct {
 	socket
+	linger  lingerer
 	silence time.Duration
 	log     zerolog.Logger
 
@@ -48,6 +49,7 @@ func (s *stream) next(ctx context.Context, deadline time.Time) (frame, error) {
 	for {
 		begun, more := time.Time{}, s.wire.more()
 		if !more {
+			s.linger.linger(s.wire.take())
 			begun = time.Now()
 			if err := s.await(ctx, begun, deadline); err != nil {
 				return frame{}, err

@@ -55,6 +55,9 @@ func TestWire(t *testing.T) {
 				t.Fatalf("%s: message %d: %q of %d bytes, %v", name, i, kind, len(body), err)
 			}
 		}
+		if n, none := w.take(), w.take(); n != len(all) || none != 0 {
+			t.Errorf("%s: %d bytes were read, and then %d, want %d and 0", name, n, none, len(all))
+		}
 		if _, _, err := w.next(); !errors.Is(err, io.EOF) || len(w.buf) != wireBuffer {
 			t.Errorf("%s: at the end %v, and a buffer of %d bytes", name, err, len(w.buf))
 		}

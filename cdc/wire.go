@@ -22,6 +22,7 @@ type wire struct {
 	r, w int    // buf[r:w] is read and not yet consumed
 	rest int    // for Read: bytes of the message at hand that are still to come
 	base []byte // buf, unless a longer message needs another one
+	got  int    // bytes read since the last take
 }
 
 func newWire(src io.Reader) *wire {
@@ -79,6 +80,13 @@ func (w *wire) more() bool {
 	return err != nil || w.w-w.r >= n
 }
 
+// take returns how many bytes were read since the last take.
+func (w *wire) take() int {
+	n := w.got
+	w.got = 0
+	return n
+}
+
 // length is that of the whole message at r, whose header is in the buffer.
 func (w *wire) length() (int, error) {
 	n := int64(binary.BigEndian.Uint32(w.buf[w.r+1:])) + 1
@@ -97,6 +105,7 @@ func (w *wire) fill(n int) error {
 	for w.w-w.r < n {
 		k, err := w.src.Read(w.buf[w.w:])
 		w.w += k
+		w.got += k
 		if err != nil && w.w-w.r < n {
 			return err
 		}

@@ -1,0 +1,63 @@
+package cdc
+
+import (
+	"net"
+	"syscall"
+	"time"
+)
+
+const (
+	// lingerTime is how long a read waits for company. It is what streaming adds
+	// to the age of a change at most, and very little beside the window of a batch.
+	lingerTime = time.Millisecond
+	// lingerBytes is what a read brings that need not wait: so much comes with
+	// one call that the call costs nothing.
+	lingerBytes = 64 << 10
+)
+
+// lingerer keeps a stream from being read message by message. The walsender
+// sends each with a system call of its own, and when we wait for it the kernel
+// wakes us for each: both sides would spend most of their time on that. So after
+// a read that brought little the next one waits for a moment, and asks the kernel
+// not to wake anybody for less than is worth it.
+//
+// A stream on which nothing has come since the last read that waited is read at
+// once, so a lone change is delayed by nothing but the rest of its own messages.
+type lingerer struct {
+	raw syscall.RawConn // nil: there is no telling the kernel
+}
+
+// newLingerer unwraps conn, which may be TLS over a socket.
+func newLingerer(conn net.Conn) lingerer {
+	if over, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = over.NetConn()
+	}
+	socket, ok := conn.(syscall.Conn)
+	if !ok {
+		return lingerer{}
+	}
+	raw, err := socket.SyscallConn()
+	if err != nil {
+		return lingerer{} // it is closed, which the next read will tell
+	}
+	return lingerer{raw}
+}
+
+// linger waits, if brought, what the last read brought, was something and
+// little.
+func (l lingerer) linger(brought int) {
+	if brought == 0 || brought >= lingerBytes {
+		return
+	}
+	l.wakeFor(lingerBytes)
+	time.Sleep(lingerTime)
+	l.wakeFor(1)
+}
+
+// wakeFor asks the kernel to call the socket readable from n bytes on. Where it
+// does not, we are only woken more often: the error is of no interest.
+func (l lingerer) wakeFor(n int) {
+	if l.raw != nil {
+		_ = l.raw.Control(func(fd uintptr) { lowWater(fd, n) })
+	}
+}

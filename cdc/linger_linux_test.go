@@ -1,0 +1,62 @@
+package cdc
+
+import (
+	"io"
+	"net"
+	"testing"
+)
+
+// behindTLS hides the socket the way a *tls.Conn does.
+type behindTLS struct{ net.Conn }
+
+func (c behindTLS) NetConn() net.Conn { return c.Conn }
+
+// While a read lingers, nobody is woken for less than is worth it.
+func TestLingerIsNotWokenForLittle(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	server, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	conn, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const enough = 1000
+	l := newLingerer(behindTLS{conn})
+	for round := range 50 {
+		l.wakeFor(enough)
+		sent := make(chan error, 1)
+		go func() {
+			var err error
+			for n := 0; n < enough && err == nil; n += 10 {
+				_, err = server.Write(make([]byte, 10))
+			}
+			sent <- err
+		}()
+		asked := false
+		if err := l.raw.Read(func(uintptr) bool { woken := asked; asked = true; return woken }); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, enough)
+		if n, err := conn.Read(b); err != nil || n != enough {
+			t.Fatalf("round %d: woken for %d bytes, want %d (%v)", round, n, enough, err)
+		}
+		l.wakeFor(1)
+		if err := <-sent; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := server.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+}
