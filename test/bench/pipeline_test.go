@@ -62,6 +62,7 @@ func (c content) goals() (backlog, live float64) {
 // drained is what a drain took.
 type drained struct {
 	took   time.Duration // until everything was had; by us: stored
+	before time.Duration // processor time of PostgreSQL up to the beginning
 	reader time.Duration // of processor time
 	store  time.Duration // likewise, of ClickHouse
 	peak   int64         // bytes, of ours
@@ -202,13 +203,12 @@ func (p *pipeline) measure(c content, runs int) Block {
 	Interleave(runs, p.readers, func(r reader) {
 		p.pg.Exec("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '" + benched + "'")
 		p.pg.Exec("SELECT pg_copy_logical_replication_slot('" + kept + "', '" + benched + "')")
-		before := p.serverTime()
 		d := r.drain(p, c)
-		p.released()
+		p.sidecar.released()
 		n := float64(c.changes)
 		add := func(metric string, v float64) { p.report.Add(c.String(), r.name, metric, v) }
 		add(rateMetric, n/d.took.Seconds())
-		server := p.serverTime() - before
+		server := p.sidecar.serverTime() - d.before
 		add(allMetric, micro(server+d.reader+d.store)/n)
 		add(serverMetric, micro(server)/n)
 		add(readerMetric, micro(d.reader)/n)
@@ -227,25 +227,6 @@ func (p *pipeline) measure(c content, runs int) Block {
 }
 
 func micro(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
-
-// serverTime is the processor time that PostgreSQL has spent so far.
-func (p *pipeline) serverTime() time.Duration {
-	p.t.Helper()
-	t, err := FamilyTime(p.pg.Server.PID())
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return t
-}
-
-// released waits until nobody reads from the slot any more, and returns when the
-// walsender or backend has ended that did: only then all its time is known.
-func (p *pipeline) released() {
-	p.t.Helper()
-	p.sidecar.poll("the slot is still read", func() bool {
-		return p.pg.Value("SELECT count(*) FROM pg_stat_activity a WHERE pid <> pg_backend_pid() AND backend_type IN ('client backend', 'walsender')") == "0"
-	})
-}
 
 // fill makes the slot kept, and the content behind it. One more row stands
 // behind the end, by which every reader notices that he has come there.

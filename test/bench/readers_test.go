@@ -28,9 +28,11 @@ func (p *pipeline) peer(program string, args ...string) drained {
 	cmd := exec.CommandContext(p.t.Context(), program, args...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
+	p.sidecar.released()
+	before := p.sidecar.serverTime()
 	began := time.Now()
 	if err := cmd.Run(); err != nil {
 		p.t.Fatalf("%s: %v\n%s", program, err, said.String())
 	}
-	return drained{took: time.Since(began), reader: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
+	return drained{took: time.Since(began), before: before, reader: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()}
 }
