@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -152,6 +154,59 @@ func (tp *tape) noCursors() {
 	tp.eventually("SELECT count(*) FROM pg_replication_slots WHERE temporary", "0")
 }
 
+// Two sessions take windows in turn, which begin and end anywhere: within records,
+// within transactions, behind a change of the table. Together they deliver what
+// a stream does.
+func TestBacklogWindowsJoin(t *testing.T) {
+	for _, v := range harness.PostgresVersions(t) {
+		t.Run(v.String(), func(t *testing.T) {
+			pg := harness.PostgresServer(t, v.Major, nil)
+			pg.Exec("CREATE TABLE j (id int PRIMARY KEY, v text); ALTER TABLE j REPLICA IDENTITY FULL")
+			streamed, fetched := newTape(t, pg, "TABLE j"), newTape(t, pg, "TABLE j")
+			writeJoin(t, pg)
+			streamed.cfg.Backlog = -1
+			want := shorts(streamed.start().rewind())
+			for _, window := range []int64{300, 20_000} {
+				fetched.cfg.Backlog, fetched.cfg.BacklogWindow = 1, window
+				fetched.start()
+				got := slices.DeleteFunc(shorts(fetched.rewind()), func(s string) bool { return strings.HasPrefix(s, "message tape ") })
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("windows of %d bytes: %s", window, diff)
+				}
+				if n := pg.Value("SELECT count(*) FROM pg_replication_slots WHERE temporary"); n != "2" {
+					t.Errorf("windows of %d bytes: %s cursors, want 2", window, n)
+				}
+				fetched.cut()
+				fetched.noCursors()
+			}
+		})
+	}
+}
+
+// writeJoin writes short and long transactions, one that is open all the time,
+// and what belongs to none.
+func writeJoin(t *testing.T, pg *harness.PG) {
+	t.Helper()
+	long := pg.Connect()
+	defer long.Close(t.Context())
+	in := func(sql string) {
+		if _, err := long.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	in("BEGIN")
+	for i := range 30 {
+		first := i * 1000
+		pg.Exec(fmt.Sprintf("INSERT INTO j SELECT n, repeat('x', n %% 300) FROM generate_series(%d, %d) n", first, first+i%7))
+		in(fmt.Sprintf("INSERT INTO j VALUES (%d, repeat('y', 2000))", first+999))
+		pg.Exec(fmt.Sprintf("SELECT pg_logical_emit_message(false, 'j', 'at %d')", i))
+		pg.Exec(fmt.Sprintf("BEGIN; DELETE FROM j WHERE id = %d; ROLLBACK", first))
+		pg.Exec(fmt.Sprintf("UPDATE j SET v = 'z' WHERE id = %d", first))
+	}
+	in("COMMIT")
+	pg.Exec("ALTER TABLE j ADD w int DEFAULT 5; UPDATE j SET w = 6 WHERE id < 5000; INSERT INTO j VALUES (-1, 'end', 1)")
+}
+
 // Without a slot to spare the backlog is streamed.
 func TestBacklogWithoutCursor(t *testing.T) {
 	v := harness.PostgresVersions(t)[0]
@@ -209,7 +264,7 @@ func TestBacklogRows(t *testing.T) {
 		b := append([]byte{0, 2, 0, 0, 0, 8}, binary.BigEndian.AppendUint64(nil, lsn)...)
 		return append(binary.BigEndian.AppendUint32(b, uint32(len(data))), data...)
 	}
-	b := &backlog{socket: socket{wire: newWire(nil)}}
+	b := &fetcher{socket: socket{wire: newWire(nil)}}
 	if f, ok, err := b.row(append(header, row(7, "Bx")...)); err != nil || !ok || f.lsn != 7 || string(f.message) != "Bx" {
 		t.Errorf("first row: %+v %t %v", f, ok, err)
 	}
@@ -227,7 +282,7 @@ func TestBacklogRows(t *testing.T) {
 			t.Errorf("%x was taken", bad)
 		}
 	}
-	other := &backlog{socket: socket{wire: newWire(nil)}}
+	other := &fetcher{socket: socket{wire: newWire(nil)}}
 	if _, ok, err := other.row(row(1, "x")); ok || err == nil {
 		t.Error("a COPY without header was taken")
 	}
@@ -236,7 +291,7 @@ func TestBacklogRows(t *testing.T) {
 // A consumer that takes nothing for long ends the backlog: its statement must
 // not hold a snapshot for ever.
 func TestBacklogHeld(t *testing.T) {
-	b := &backlog{running: true, given: time.Now().Add(-time.Hour), heard: time.Now().Add(-time.Hour + time.Second), advancer: &advancer{line: &sideline{}}}
+	b := &backlog{reading: &fetcher{running: true}, given: time.Now().Add(-time.Hour), heard: time.Now().Add(-time.Hour + time.Second), advancer: &advancer{line: &sideline{}}}
 	if err := b.confirm(1); err == nil {
 		t.Error("a window that was held for an hour goes on")
 	}

@@ -44,13 +44,14 @@ type Config struct {
 	// Backlog is the distance in bytes of write-ahead log, between what was read
 	// and its end, at which the backlog is fetched by SQL instead of being
 	// streamed, several times faster, until a quarter of it is left. For that
-	// time one more replication slot is needed. -1: never. Default: 67108864
-	// (64 MiB).
+	// time one more replication slot is needed, and a second one is taken when
+	// there is one: with it the server collects while we read. -1: never.
+	// Default: 67108864 (64 MiB).
 	Backlog int64 `yaml:"backlog"`
 	// BacklogWindow is how many bytes of write-ahead log are fetched by one
-	// statement. The server keeps the result in temporary files meanwhile; the
-	// larger it is, the less of the log is read twice. Default: 1073741824
-	// (1 GiB).
+	// statement at most. The server keeps the result in temporary files
+	// meanwhile. As a rule it is 64 MiB, and more where the server has to go far
+	// back for each. Default: 1073741824 (1 GiB).
 	BacklogWindow int64 `yaml:"backlog_window"`
 
 	// FeedBytes is the memory in bytes at which a feed is full and a large

@@ -53,14 +53,64 @@ func (r *Reader) connect(ctx context.Context, delivered audit.LSN) (lane, sessio
 		l.watch(ctx)
 		return l, found, nil
 	}
-	l := &backlog{
-		socket: s, hijacked: raw, log: r.log, cursor: cursor, options: pgoutputOptions(r.cfg.Publication),
+	first := &fetcher{socket: s, hijacked: raw, log: r.log, cursor: cursor, options: pgoutputOptions(r.cfg.Publication)}
+	first.watch(ctx)
+	return r.backlog(ctx, first, found.slot, from), found, nil
+}
+
+// backlog makes the lane of that name. Where there is more than one window to
+// fetch it gets a second session; whatever keeps that from beginning is no reason
+// not to begin.
+func (r *Reader) backlog(ctx context.Context, first *fetcher, slot SlotState, from audit.LSN) *backlog {
+	b := &backlog{
+		reading: first, log: r.log,
 		line:     &sideline{dsn: r.cfg.DSN, timeout: r.cfg.CatalogTimeout},
-		advancer: &advancer{line: &sideline{dsn: r.cfg.DSN, timeout: r.cfg.SilenceTimeout}, slot: r.cfg.Slot, done: found.slot.ConfirmedFlush},
+		advancer: &advancer{line: &sideline{dsn: r.cfg.DSN, timeout: r.cfg.SilenceTimeout}, slot: r.cfg.Slot, done: slot.ConfirmedFlush},
 		window:   uint64(r.cfg.BacklogWindow), near: uint64(r.cfg.Backlog / 4), silence: r.cfg.SilenceTimeout, position: from,
 	}
-	l.watch(ctx)
-	return l, found, nil
+	if between(from, slot.CurrentLSN) <= min(b.window, leastWindow) {
+		return b
+	}
+	second, err := r.second(ctx, slot, from)
+	if err != nil {
+		r.log.Info().Err(err).Str("hint", audit.Hint(err)).Msg("the backlog is fetched by one session, which takes longer than two")
+		return b
+	}
+	second.watch(ctx)
+	b.ahead = second
+	return b
+}
+
+// second opens another session beside that which found slot, on the same server.
+func (r *Reader) second(ctx context.Context, slot SlotState, from audit.LSN) (*fetcher, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.ConnectTimeout)
+	defer cancel()
+	conn, wire, err := dial(ctx, r.cfg.DSN)
+	if err != nil {
+		return nil, err
+	}
+	found, err := inspect(ctx, conn, r.cfg)
+	if err == nil && (found.slot.SystemID != slot.SystemID || found.slot.Timeline != slot.Timeline || found.slot.Standby) {
+		err = errors.New("another server answers")
+	}
+	var cursor string
+	if err == nil {
+		cursor, err = openCursor(ctx, conn, r.cfg, from)
+	}
+	if err != nil {
+		conn.Close(ctx)
+		return nil, err
+	}
+	raw, err := conn.Hijack()
+	if err != nil {
+		conn.Close(ctx)
+		return nil, fmt.Errorf("take over connection: %w", err)
+	}
+	wire.src = raw.Conn
+	return &fetcher{
+		socket: socket{conn: raw.Conn, wire: wire}, hijacked: raw, log: r.log,
+		cursor: cursor, options: pgoutputOptions(r.cfg.Publication),
+	}, nil
 }
 
 // begin starts the stream, or makes the cursor of a backlog and returns its

@@ -118,7 +118,7 @@ var errNoCursor = errors.New("there is no free replication slot for a while")
 func explainCursor(slot string, err error) error {
 	var e *pgconn.PgError
 	if errors.As(err, &e) && e.Code == codeLimitExceeded {
-		return audit.WithHint(fmt.Errorf("copy slot %s: %w: %w", slot, err, errNoCursor), "raise max_replication_slots by one for each stream")
+		return audit.WithHint(fmt.Errorf("copy slot %s: %w: %w", slot, err, errNoCursor), "raise max_replication_slots and max_wal_senders by two for each stream")
 	}
 	return explainStart(slot, err)
 }
