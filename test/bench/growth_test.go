@@ -140,10 +140,9 @@ func (p *pipeline) drainShape(s shape, rows int) (g grown) {
 	c.end = p.pg.Value("SELECT pg_current_wal_flush_lsn()")
 	p.pg.Exec("INSERT INTO " + c.table + " VALUES (-1)") // behind the end
 	g.rows = float64(rows)
-	spent := p.serverTime()
 	g.drained = p.sidecar.drain(c, 1<<20)
-	p.released()
-	g.server = micro(p.serverTime() - spent)
+	p.sidecar.released()
+	g.server = micro(p.sidecar.serverTime() - g.before)
 	if _, err := fmt.Sscan(p.ch.Value("SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = ? AND table = 'audit_logs'", p.ch.Database), &g.disk); err != nil {
 		p.t.Fatal(err)
 	}
