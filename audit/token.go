@@ -46,7 +46,7 @@ func ParseToken[T ~string | ~[]byte](text T) (hash Hash, ok bool) {
 		return hash, false
 	}
 	for i := len(TokenPrefix); i < len(text); i++ {
-		if c := text[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+		if !hexadecimal(text[i]) {
 			return hash, false
 		}
 	}
@@ -93,6 +93,27 @@ func NextToken(row []byte, from int) (hash Hash, column []byte, at int) {
 	}
 	return hash, nil, -1
 }
+
+// MayHoldToken reports whether there may be a token in text that NextToken would
+// find; where it says no, there is none. It looks at one byte of every 64, since
+// the digits of a token cannot hide between two of them, and takes a fraction of
+// the time.
+func MayHoldToken(text []byte) bool {
+	const digits = TokenSize - len(TokenPrefix)
+	for i := TokenSize - 1; i < len(text); i += digits {
+		from := i + 1 // the first digit of those that end here
+		for from > 0 && i-from < digits && hexadecimal(text[from-1]) {
+			from--
+		}
+		if from <= i && bytes.HasSuffix(text[:from], []byte(TokenPrefix)) {
+			return true
+		}
+	}
+	return false
+}
+
+// hexadecimal reports whether c is a digit as tokens have them.
+func hexadecimal(c byte) bool { return c >= '0' && c <= '9' || c >= 'a' && c <= 'f' }
 
 // columnBefore is the name whose closing quote follows row.
 func columnBefore(row []byte) []byte {

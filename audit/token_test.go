@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"bytes"
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -48,6 +50,46 @@ func TestNextToken(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%s: found %s, want %s", row, got, want)
+		}
+	}
+}
+
+// A token is never overlooked, wherever it stands and whatever is around it, and
+// what has no token is nearly always known to have none.
+func TestMayHoldToken(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	letters := []byte(`0123456789abcdef0123456789abcdef"":{},piIz \` + "\x00\xff")
+	text := func(n int) []byte {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = letters[random.IntN(len(letters))]
+		}
+		return b
+	}
+	var tok Tokenizer
+	for range 20_000 {
+		before, after := text(random.IntN(200)), text(random.IntN(200))
+		token := AppendToken(nil, tok.Token(&SubjectKey{}, "email", before))
+		with := bytes.Join([][]byte{before, []byte(`":"`), token, []byte(`"`), after}, nil)
+		if !MayHoldToken(with) {
+			t.Fatalf("the token in %q is overlooked", with)
+		}
+		if !MayHoldToken(token) {
+			t.Fatalf("%q is overlooked", token)
+		}
+		without := append(before, after...)
+		if _, _, at := NextToken(without, 0); at < 0 && MayHoldToken(without) {
+			t.Fatalf("%q is taken for a holder of tokens", without)
+		}
+	}
+	digits := strings.Repeat("0", 64)
+	for text, want := range map[string]bool{
+		"": false, "pii:": false, digits: false, strings.Repeat(digits, 100): false,
+		"pii:" + digits[1:]: false, "pii:" + digits: true, "pii:" + digits[1:] + `"` + digits: false,
+		strings.Repeat("x", 1000) + "pii:" + digits: true, strings.Repeat(digits, 3) + "pii:" + digits + "x": true,
+	} {
+		if got := MayHoldToken([]byte(text)); got != want {
+			t.Errorf("%q: %t, want %t", text, got, want)
 		}
 	}
 }

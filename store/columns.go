@@ -38,6 +38,8 @@ type Columns struct {
 	input   proto.Input
 	results proto.Results
 	bytes   int
+
+	preimages Preimages
 }
 
 // NewColumns makes an empty block.

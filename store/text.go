@@ -2,99 +2,14 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/ClickHouse/ch-go/proto"
 
 	"github.com/pgwitness/pgwitness/audit"
 )
-
-// textColumn is a Nullable(String) column that takes and gives audit.Text
-// without making strings of it. A column that is written is kept as it travels,
-// each value behind its length, so that sending it copies nothing.
-type textColumn struct {
-	nulls  proto.ColUInt8
-	wire   []byte       // when writing
-	values proto.ColStr // when reading; of a column that was written, made from wire on demand
-}
-
-func (c *textColumn) append(t audit.Text) {
-	var null uint8
-	if t == nil {
-		null = 1
-	}
-	c.nulls = append(c.nulls, null)
-	c.wire = append(binary.AppendUvarint(c.wire, uint64(len(t))), t...)
-}
-
-// row lends the memory of the column.
-func (c *textColumn) row(i int) audit.Text {
-	if c.nulls[i] != 0 {
-		return nil
-	}
-	if len(c.values.Pos) <= i {
-		c.index()
-	}
-	return present(c.values.RowBytes(i))
-}
-
-// index finds the values in wire.
-func (c *textColumn) index() {
-	c.values.Buf, c.values.Pos = c.wire, c.values.Pos[:0]
-	for at := 0; at < len(c.wire); {
-		size, n := binary.Uvarint(c.wire[at:])
-		start := at + n
-		at = start + int(size)
-		c.values.Pos = append(c.values.Pos, proto.Position{Start: start, End: at})
-	}
-}
-
-// present makes sure that an empty string is not taken for NULL.
-func present(b []byte) audit.Text {
-	if b == nil {
-		return audit.Text{}
-	}
-	return b
-}
-
-func (c *textColumn) Type() proto.ColumnType { return "Nullable(String)" }
-func (c *textColumn) Rows() int              { return len(c.nulls) }
-
-func (c *textColumn) Reset() {
-	c.nulls.Reset()
-	if len(c.wire) > 0 {
-		c.values.Buf = nil // it may be that of wire
-	}
-	c.wire = c.wire[:0]
-	c.values.Reset()
-}
-
-func (c *textColumn) EncodeColumn(b *proto.Buffer) {
-	c.nulls.EncodeColumn(b)
-	if len(c.wire) == 0 { // it was read, or is empty
-		c.values.EncodeColumn(b)
-		return
-	}
-	b.PutRaw(c.wire)
-}
-
-func (c *textColumn) WriteColumn(w *proto.Writer) {
-	c.nulls.WriteColumn(w)
-	if len(c.wire) == 0 {
-		c.values.WriteColumn(w)
-		return
-	}
-	w.ChainWrite(c.wire)
-}
-
-func (c *textColumn) DecodeColumn(r *proto.Reader, rows int) error {
-	if err := c.nulls.DecodeColumn(r, rows); err != nil {
-		return err
-	}
-	return c.values.DecodeColumn(r, rows)
-}
 
 // lowText is a LowCardinality(Nullable(String)) or LowCardinality(String)
 // column: a dictionary of the distinct values, and one key into it per row. In
@@ -102,10 +17,13 @@ func (c *textColumn) DecodeColumn(r *proto.Reader, rows int) error {
 type lowText struct {
 	nullable bool
 	dict     proto.ColStr
-	keys     []uint32
+	keys     []uint32 // empty when keys of one byte were read: those stay in narrow
 
 	index map[string]uint32 // when writing: value → key
 	names []string          // when reading: key → value, filled on demand
+
+	laid     []byte // the values as they stand in a preimage, see layOut
+	laidEnds []int  // of each key in laid
 
 	narrow proto.ColUInt8 // keys as they travel; the narrowest that fits is used
 	medium proto.ColUInt16
@@ -154,19 +72,45 @@ func (c *lowText) learn(s string) uint32 {
 	return key
 }
 
+// key is that of row i.
+func (c *lowText) key(i int) uint32 {
+	if len(c.keys) > 0 {
+		return c.keys[i]
+	}
+	return uint32(c.narrow[i])
+}
+
+// constant reports whether all rows have the same value.
+func (c *lowText) constant() bool {
+	if len(c.keys) > 0 {
+		return slices.Equal(c.keys[1:], c.keys[:len(c.keys)-1])
+	}
+	return len(c.narrow) < 2 || bytes.Equal(c.narrow[1:], c.narrow[:len(c.narrow)-1])
+}
+
 // row lends the memory of the column.
-func (c *lowText) row(i int) audit.Text {
-	key := c.keys[i]
+func (c *lowText) row(i int) audit.Text { return c.value(c.key(i)) }
+
+// value is what a key stands for.
+func (c *lowText) value(key uint32) audit.Text {
 	if c.nullable && key == 0 {
 		return nil
 	}
 	return present(c.dict.RowBytes(int(key)))
 }
 
+// present makes sure that an empty string is not taken for NULL.
+func present(b []byte) audit.Text {
+	if b == nil {
+		return audit.Text{}
+	}
+	return b
+}
+
 // name is row i as a string, which is made once per distinct value of the
 // block and outlives it.
 func (c *lowText) name(i int) string {
-	key := int(c.keys[i])
+	key := int(c.key(i))
 	if len(c.names) == 0 {
 		c.names = append(c.names, make([]string, len(c.dict.Pos))...)
 	}
@@ -183,11 +127,16 @@ func (c *lowText) Type() proto.ColumnType {
 	return "LowCardinality(String)"
 }
 
-func (c *lowText) Rows() int { return len(c.keys) }
+func (c *lowText) Rows() int {
+	if len(c.keys) > 0 {
+		return len(c.keys)
+	}
+	return len(c.narrow)
+}
 
 func (c *lowText) Reset() {
 	c.dict.Reset()
-	c.keys = c.keys[:0]
+	c.keys, c.narrow = c.keys[:0], c.narrow[:0]
 	c.names = c.names[:0]
 	clear(c.index)
 }
@@ -233,20 +182,22 @@ func (c *lowText) WriteColumn(w *proto.Writer) {
 // encodeDictionary writes everything but the keys, and returns those; nil when
 // there are none, and nothing to write.
 func (c *lowText) encodeDictionary(b *proto.Buffer) (keys proto.ColInput) {
-	if len(c.keys) == 0 {
+	if c.Rows() == 0 {
 		return nil
 	}
 	width, keys := c.packed()
 	b.PutInt64(lowHasKeys | lowUpdatesDict | width)
 	b.PutInt64(int64(c.dict.Rows()))
 	c.dict.EncodeColumn(b)
-	b.PutInt64(int64(len(c.keys)))
+	b.PutInt64(int64(c.Rows()))
 	return keys
 }
 
 // packed is the keys in the narrowest type, and that type's number.
 func (c *lowText) packed() (width int64, keys proto.ColInput) {
 	switch n := c.dict.Rows(); {
+	case len(c.keys) == 0: // they were read
+		return 0, c.narrow
 	case n <= math.MaxUint8+1:
 		c.narrow = c.narrow[:0]
 		for _, k := range c.keys {
@@ -294,18 +245,12 @@ func (c *lowText) DecodeColumn(r *proto.Reader, rows int) error {
 	return c.decodeKeys(r, flags&lowWidthMask, rows)
 }
 
-// decodeKeys widens the keys and checks them, so that a row can be taken
+// decodeKeys reads the keys and checks them, so that a row can be taken
 // without fear.
 func (c *lowText) decodeKeys(r *proto.Reader, width int64, rows int) error {
 	switch width {
 	case 0:
-		c.narrow.Reset()
-		if err := c.narrow.DecodeColumn(r, rows); err != nil {
-			return err
-		}
-		for _, k := range c.narrow {
-			c.keys = append(c.keys, uint32(k))
-		}
+		return c.decodeNarrow(r, rows)
 	case 1:
 		c.medium.Reset()
 		if err := c.medium.DecodeColumn(r, rows); err != nil {
@@ -329,6 +274,22 @@ func (c *lowText) decodeKeys(r *proto.Reader, width int64, rows int) error {
 	return nil
 }
 
+// decodeNarrow leaves keys of one byte, which nearly all are, as they travel.
+func (c *lowText) decodeNarrow(r *proto.Reader, rows int) error {
+	c.narrow.Reset()
+	if err := c.narrow.DecodeColumn(r, rows); err != nil {
+		return err
+	}
+	highest := c.narrow[0]
+	if !c.constant() {
+		highest = slices.Max(c.narrow)
+	}
+	if int(highest) >= len(c.dict.Pos) {
+		return fmt.Errorf("dictionary key %d of %d", highest, len(c.dict.Pos))
+	}
+	return nil
+}
+
 // nameLists is an Array(LowCardinality(String)) column.
 type nameLists struct {
 	ends  proto.ColUInt64 // end of each row in names
@@ -339,19 +300,24 @@ func (c *nameLists) append(names []string) {
 	for _, n := range names {
 		c.names.appendName(n)
 	}
-	c.ends = append(c.ends, uint64(len(c.names.keys)))
+	c.ends = append(c.ends, uint64(c.names.Rows()))
 }
 
 // row appends the names of row i to dst.
 func (c *nameLists) row(dst []string, i int) []string {
-	start := uint64(0)
-	if i > 0 {
-		start = c.ends[i-1]
-	}
-	for k := start; k < c.ends[i]; k++ {
-		dst = append(dst, c.names.name(int(k)))
+	from, to := c.span(i)
+	for k := from; k < to; k++ {
+		dst = append(dst, c.names.name(k))
 	}
 	return dst
+}
+
+// span is where the names of row i lie in names.
+func (c *nameLists) span(i int) (from, to int) {
+	if i > 0 {
+		from = int(c.ends[i-1])
+	}
+	return from, int(c.ends[i])
 }
 
 func (c *nameLists) Type() proto.ColumnType { return "Array(LowCardinality(String))" }

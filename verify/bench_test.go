@@ -20,12 +20,13 @@ func BenchmarkWalk(b *testing.B) {
 	}
 	g := testGenesis()
 	genesis := genesisHash(&g)
+	blocks := blocksOf(entries, 2000)
 	b.ReportAllocs()
 	before := clientTime(b)
 	for b.Loop() {
 		w := &walker{segment: segment{to: 9_999}, genesis: &genesis}
-		for i := range entries {
-			if err := w.take(&entries[i]); err != nil {
+		for _, block := range blocks {
+			if err := w.take(block); err != nil {
 				b.Fatal(err)
 			}
 		}

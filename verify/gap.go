@@ -31,20 +31,26 @@ type Gap struct {
 	DBUser   string  `json:"db_user,omitempty"` // as whom he was connected
 }
 
+// The actions of the entries that declare gaps.
+const (
+	actionGap                = "gap"
+	actionPublicationChanged = "publication_changed"
+)
+
 // declares reports whether an entry may declare a gap.
 func declares(e *audit.Entry) bool {
-	return string(e.Operation) == "event" && (string(e.Action) == "gap" || string(e.Action) == "publication_changed")
+	return string(e.Operation) == "event" && mayDeclare(e.Action)
 }
 
 // gapOf reads the gap that an entry declares; ok is false when it declares
 // none. What the details do not say stays empty.
 func gapOf(e *audit.Entry) (g Gap, ok bool) {
 	switch resource := string(e.ResourceType); {
-	case string(e.Action) == "gap" && resource == "pgwitness.stream":
+	case string(e.Action) == actionGap && resource == "pgwitness.stream":
 		if json.Unmarshal(e.NewValues, &g) != nil {
 			g = Gap{Cause: "unreadable", What: "the details of the entry cannot be read"}
 		}
-	case string(e.Action) == "publication_changed" && resource == "pgwitness.publication":
+	case string(e.Action) == actionPublicationChanged && resource == "pgwitness.publication":
 		if g, ok = publicationGap(e); !ok {
 			return Gap{}, false
 		}

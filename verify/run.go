@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/store"
 )
 
 // Sizes in entries. A segment is small enough that the workers finish at about
@@ -111,12 +112,12 @@ func (r *run) checkSegment(ctx context.Context, i int) error {
 		w.genesis = &r.genesis
 	}
 	reported := uint64(0)
-	err := r.src.Read(ctx, r.o.Stream, from, to, func(e *audit.Entry) error {
+	err := r.src.Read(ctx, r.o.Stream, from, to, func(block *store.Columns) error {
 		if w.rows-reported >= progressEvery {
 			r.advance(w.rows - reported)
 			reported = w.rows
 		}
-		return w.take(e)
+		return w.take(block)
 	})
 	if err != nil {
 		return fmt.Errorf("sequences %d to %d: %w", s.from, s.to, err)

@@ -3,9 +3,11 @@
 // genesis to the head, looks for what is missing, doubled or out of place, and
 // says in five verdicts what holds, what does not, and what was not looked at.
 //
-// The few lines that hash are its own and not those of the rooms that seal:
-// the two agree because the published vectors say so. sql/verify holds the
-// same checks for somebody who would rather not trust this program.
+// What is hashed is put together from the columns as they are received, and not
+// by the lines that seal: the two agree because the published vectors say so, and
+// tests with odd values. Nothing is taken from the database but its columns, and
+// nothing from an earlier verification. sql/verify holds the same checks for
+// somebody who would rather not trust this program.
 //
 // It never writes, never repairs, and never takes "could not be read" for
 // "holds" or for "broken": the first is an error, the second a Report.
@@ -21,6 +23,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/store"
 )
 
 // ErrNotChecked is wrapped by every error of Run: the trail could not be read,
@@ -38,10 +41,10 @@ type source interface {
 	Extent(ctx context.Context, stream string) (rows, last uint64, err error)
 
 	// Read calls use with every stored entry of stream whose sequence is in
-	// [from, to], in order of sequence; of equal sequences in any order. The
-	// entry is lent for the time of the call. An error of use ends the reading
-	// and is returned. Several goroutines may call Read at once.
-	Read(ctx context.Context, stream string, from, to uint64, use func(*audit.Entry) error) error
+	// [from, to], in order of sequence; of equal sequences in any order. They
+	// come in blocks, each lent for the time of the call. An error of use ends
+	// the reading and is returned. Several goroutines may call Read at once.
+	Read(ctx context.Context, stream string, from, to uint64, use func(*store.Columns) error) error
 }
 
 // Options says what is asked.

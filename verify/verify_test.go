@@ -173,12 +173,13 @@ type breakingOff struct {
 	at uint64
 }
 
-func (b *breakingOff) Read(ctx context.Context, stream string, from, to uint64, use func(*audit.Entry) error) error {
-	return b.archive.Read(ctx, stream, from, to, func(e *audit.Entry) error {
-		if e.Sequence == b.at {
+func (b *breakingOff) Read(ctx context.Context, stream string, from, to uint64, use func(*store.Columns) error) error {
+	read := uint64(0)
+	return b.archive.Read(ctx, stream, from, to, func(block *store.Columns) error {
+		if read += uint64(block.Rows()); read > b.at {
 			return errTorn
 		}
-		return use(e)
+		return use(block)
 	})
 }
 
@@ -259,25 +260,42 @@ func TestManyFindings(t *testing.T) {
 	}
 }
 
-// The loop over the entries allocates for its first entries and no more,
+// The loop over the entries allocates for its first blocks and no more,
 // whatever the length of the trail.
 func TestMemoryDoesNotGrow(t *testing.T) {
 	entries := makeTrail(6_000)
-	allocated := func(n int) uint64 {
-		w := &walker{segment: segment{to: uint64(n) - 1}}
+	block := store.NewColumns()
+	w := &walker{segment: segment{to: uint64(len(entries)) - 1}}
+	var few, many uint64
+	for part := range slices.Chunk(entries, 100) {
+		block.Reset()
+		for i := range part {
+			block.Append(&part[i])
+		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		for i := range n {
-			if err := w.take(&entries[i]); err != nil {
-				t.Fatal(err)
-			}
+		if err := w.take(block); err != nil {
+			t.Fatal(err)
 		}
-		w.finish()
 		runtime.ReadMemStats(&after)
-		return after.TotalAlloc - before.TotalAlloc
+		if many += after.TotalAlloc - before.TotalAlloc; part[0].Sequence < 1000 {
+			few = many
+		}
 	}
-	few, many := allocated(1000), allocated(len(entries))
 	if many > few+64*1024 {
-		t.Errorf("1,000 entries allocate %d bytes, %d allocate %d", few, len(entries), many)
+		t.Errorf("the first 1,000 entries allocate %d bytes, %d allocate %d", few, len(entries), many)
 	}
+}
+
+// blocksOf lays entries out in blocks of n.
+func blocksOf(entries []audit.Entry, n int) []*store.Columns {
+	var blocks []*store.Columns
+	for part := range slices.Chunk(entries, n) {
+		block := store.NewColumns()
+		for i := range part {
+			block.Append(&part[i])
+		}
+		blocks = append(blocks, block)
+	}
+	return blocks
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 
 	"github.com/pgwitness/pgwitness/audit"
+	"github.com/pgwitness/pgwitness/store"
 )
 
 // linkPrefix keeps the hash of a link apart from every other SHA-256 of the
@@ -56,17 +57,33 @@ type walker struct {
 
 	openings openings
 
-	preimage []byte // reused for every entry
+	block     *store.Columns // at hand
+	preimages *store.Preimages
+	preimage  []byte      // reused for every entry
+	entry     audit.Entry // likewise, of those that are looked at whole
+	special   special
+
 	// The entries of one sequence, and those of the sequence seen before it.
 	// Each is more than one only in a trail that somebody tampered with.
 	now, before []seen
 }
 
-// take is given the entries in order of sequence.
-func (w *walker) take(e *audit.Entry) error {
-	s := w.look(e)
-	if w.inside(e.Sequence) {
-		if err := w.openings.take(e); err != nil {
+// take is given the entries in order of sequence, block by block.
+func (w *walker) take(block *store.Columns) error {
+	w.block, w.preimages = block, block.Preimages()
+	w.special.find(block)
+	for i := range block.Rows() {
+		if err := w.takeEntry(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walker) takeEntry(i int) error {
+	s := w.look(i)
+	if w.inside(s.sequence) {
+		if err := w.lookWhole(i, &s); err != nil {
 			return err
 		}
 	}
@@ -99,23 +116,37 @@ func (w *walker) expected() uint64 {
 }
 
 // look computes everything that can be said about an entry by itself.
-func (w *walker) look(e *audit.Entry) seen {
-	w.preimage = audit.AppendPreimage(w.preimage[:0], e)
+func (w *walker) look(i int) seen {
+	var e store.Stitch
+	w.block.Stitch(i, &e)
+	w.preimage = w.preimages.Append(w.preimage[:0], i)
 	s := seen{
 		sequence: e.Sequence, prev: e.PrevHash, hash: e.Hash, content: sha256.Sum256(w.preimage),
-		position: e.Position(), timestamp: e.Timestamp,
+		position: e.Position, timestamp: e.Timestamp,
 	}
 	s.computed = link(s.prev, s.content)
-	s.idWrong = e.ID != audit.EntryID(e.Stream, e.Timestamp, s.position)
-	if !w.inside(e.Sequence) {
-		return s
-	}
-	if !s.sound() {
-		w.found.suspect(e)
-	} else if declares(e) {
-		w.found.declared(e)
-	}
+	s.idWrong = e.ID != audit.EntryID(e.Stream, e.Timestamp, e.Position)
 	return s
+}
+
+// lookWhole looks at the rest of the few entries that need it: those that are
+// not sound, that may hold tokens, or that may declare a gap.
+func (w *walker) lookWhole(i int, s *seen) error {
+	tokens, gap, sound := w.special.tokensAt(i), w.special.gapAt(i), s.sound()
+	if sound && !tokens && !gap {
+		return nil
+	}
+	w.block.Row(i, &w.entry)
+	switch {
+	case !sound:
+		w.found.suspect(&w.entry)
+	case gap && declares(&w.entry):
+		w.found.declared(&w.entry)
+	}
+	if !tokens {
+		return nil
+	}
+	return w.openings.take(&w.entry)
 }
 
 func (w *walker) inside(sequence uint64) bool { return sequence >= w.from && sequence <= w.to }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/pgwitness/pgwitness/audit"
 	"github.com/pgwitness/pgwitness/chain"
+	"github.com/pgwitness/pgwitness/store"
 )
 
 // vectors is what the archives say, read without the code that is tested.
@@ -48,15 +49,14 @@ func (v *vectors) Extent(context.Context, string) (rows, last uint64, err error)
 	return uint64(len(v.entries)), uint64(len(v.entries)) - 1, nil
 }
 
-func (v *vectors) Read(_ context.Context, _ string, from, to uint64, use func(*audit.Entry) error) error {
+func (v *vectors) Read(_ context.Context, _ string, from, to uint64, use func(*store.Columns) error) error {
+	block := store.NewColumns()
 	for i := range v.entries {
 		if e := &v.entries[i].entry; e.Sequence >= from && e.Sequence <= to {
-			if err := use(e); err != nil {
-				return err
-			}
+			block.Append(e)
 		}
 	}
-	return nil
+	return use(block)
 }
 
 // lines is the trail as the SQL exports write it.
