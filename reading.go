@@ -52,6 +52,7 @@ func (w *Witness) Trail(ctx context.Context, q TrailQuery, style TrailStyle, out
 	if len(streams) == 1 {
 		q.Stream = streams[0].Name
 	}
+	q.Sealed = style.JSON || style.Explain
 	t, release, err := w.openTrailAs(ctx, style.Open)
 	if err != nil {
 		return 0, false, err

@@ -75,7 +75,7 @@ func (s *Sink) extent(ctx context.Context) (extent, error) {
 	var rows, first, last proto.ColUInt64
 	err := s.query(ctx, &s.inserts,
 		`SELECT count() AS rows, min(sequence) AS first, max(sequence) AS last
-		   FROM audit_logs WHERE stream = {stream:String}`,
+		   FROM audit_logs WHERE stream = {stream:String} SETTINGS optimize_use_projections = 0`,
 		proto.Results{{Name: "rows", Data: &rows}, {Name: "first", Data: &first}, {Name: "last", Data: &last}})
 	if err != nil {
 		return extent{}, err

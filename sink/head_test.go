@@ -31,7 +31,7 @@ func TestRecoverReadsTheHead(t *testing.T) {
 // Odd states at start are refused, not repaired.
 func TestRecoverRefusesABrokenChain(t *testing.T) {
 	for name, tamper := range map[string]string{
-		"hole":      "DELETE FROM %[1]s.audit_logs WHERE sequence = 3",
+		"hole":      "ALTER TABLE %[1]s.audit_logs DELETE WHERE sequence = 3 SETTINGS mutations_sync = 2",
 		"double":    "INSERT INTO %[1]s.audit_logs SELECT * FROM %[1]s.audit_logs WHERE sequence = 3",
 		"two heads": "INSERT INTO %[1]s.audit_logs SELECT * FROM %[1]s.audit_logs WHERE sequence = 9",
 	} {
@@ -49,9 +49,9 @@ func TestRecoverRefusesABrokenChain(t *testing.T) {
 // Entries that vanish while the sidecar runs stop it at the next insert.
 func TestInsertBehindAVanishedHeadIsRefused(t *testing.T) {
 	for name, tamper := range map[string]string{
-		"tail cut":  "DELETE FROM %[1]s.audit_logs WHERE sequence >= 7",
+		"tail cut":  "ALTER TABLE %[1]s.audit_logs DELETE WHERE sequence >= 7 SETTINGS mutations_sync = 2",
 		"truncated": "TRUNCATE TABLE %[1]s.audit_logs",
-		"head gone": "DELETE FROM %[1]s.audit_logs WHERE sequence = 9",
+		"head gone": "ALTER TABLE %[1]s.audit_logs DELETE WHERE sequence = 9 SETTINGS mutations_sync = 2",
 	} {
 		t.Run(name, func(t *testing.T) {
 			tr := newTrail(t)

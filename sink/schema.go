@@ -32,7 +32,7 @@ func Migrate(ctx context.Context, admin store.Server) ([]Migration, error) {
 	if err := createDatabase(ctx, admin); err != nil {
 		return nil, err
 	}
-	steps, err := migrations()
+	steps, err := stepsFor(ctx, admin)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/ClickHouse/ch-go"
@@ -22,6 +23,42 @@ func Select(where, tail string) string {
 		q += " WHERE " + where
 	}
 	return q + " " + tail
+}
+
+// SelectListed is Select for people: id, position in the log, salt and seal are
+// zero. What is left is what the projections of audit_logs hold, in the orders
+// in which people ask (sql/clickhouse/migrations/0010_questions.sql).
+func SelectListed(where, tail string) string {
+	columns := strings.Split(SelectList(), ", ")
+	for i, name := range columns {
+		if nothing := unlisted(name); nothing != "" {
+			columns[i] = nothing + " AS " + name
+		}
+	}
+	return strings.Replace(Select(where, tail), SelectList(), strings.Join(columns, ", "), 1)
+}
+
+// Listed names the columns that SelectListed reads.
+func Listed() []string {
+	return slices.DeleteFunc(strings.Split(SelectList(), ", "), func(name string) bool { return unlisted(name) != "" })
+}
+
+// unlisted is what SelectListed has in the place of a column; "" for a column
+// that it reads.
+func unlisted(name string) string {
+	switch name {
+	case "id":
+		return "toUUID('00000000-0000-0000-0000-000000000000')"
+	case "xid", "ordinal":
+		return "toUInt32(0)"
+	case "commit_lsn":
+		return "toUInt64(0)"
+	case "salt":
+		return "toFixedString('', 16)"
+	case "seal":
+		return "toFixedString('', 64)"
+	}
+	return ""
 }
 
 // Param is the value of {name:Type} in a query. The server reads it as the

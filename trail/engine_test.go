@@ -2,6 +2,7 @@ package trail
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,17 +36,21 @@ func newBook(t testing.TB) *book {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ddl, err := sql.ClickHouse.ReadFile("clickhouse/migrations/0001_audit_logs.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
 	conn, err := admin.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.Exec(t.Context(), string(ddl)); err != nil {
-		t.Fatal(err)
+	for _, file := range []string{"0001_audit_logs", "0010_questions"} {
+		ddl, err := sql.ClickHouse.ReadFile("clickhouse/migrations/" + file + ".sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for statement := range strings.SplitSeq(strings.TrimSuffix(string(ddl), ";\n"), ";\n") {
+			if err := conn.Exec(t.Context(), statement); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	reader, err := store.Parse(db.DSN("reader"))
 	if err != nil {

@@ -32,6 +32,10 @@ type Filter struct {
 	NoReason     bool      // changes of rows for which no reason was given
 	From         *uint64   // entries with this sequence or a higher one
 
+	// Sealed asks for entries as they are sealed. Otherwise id, position in the
+	// log, salt and hashes are left out, which no sentence tells, and the entries
+	// are read from the projection in whose order they are asked for.
+	Sealed bool
 	Newest bool // newest first; otherwise oldest first
 	// Limit is the greatest number of entries, the newest of all that there
 	// are. 0: DefaultLimit; negative: no limit.
@@ -84,13 +88,19 @@ func (c *conditions) where() string {
 	return " WHERE " + c.all()
 }
 
+// byActor finds an actor by id or e-mail address. The ids that go with the
+// address are looked up first, so that the entries of an actor, which lie side by
+// side in a projection, are all that is read.
+const byActor = `(actor_id = {actor:String} OR actor_email = {actor:String}) AND (actor_id IS NULL OR actor_id IN (
+	SELECT {actor:String} UNION ALL SELECT actor_id FROM audit_logs WHERE actor_email = {actor:String} GROUP BY actor_id))`
+
 // conditions translates everything but order and limit.
 func (f Filter) conditions() conditions {
 	var c conditions
 	c.text("stream = {stream:String}", "stream", f.Stream)
 	c.text("resource_type = {resource_type:String}", "resource_type", f.ResourceType)
 	c.text("resource_id = {resource_id:String}", "resource_id", f.ResourceID)
-	c.text("(actor_id = {actor:String} OR actor_email = {actor:String})", "actor", f.Actor)
+	c.text(byActor, "actor", f.Actor)
 	c.text("actor_type = {actor_type:String}", "actor_type", f.ActorType)
 	c.text("action = {action:String}", "action", f.Action)
 	c.text("operation = {operation:String}", "operation", f.Operation)
@@ -124,22 +134,46 @@ func (f Filter) query() query {
 		oldest, newest = "stream, sequence", "stream DESC, sequence DESC"
 	}
 	n := limit(f.Limit, DefaultLimit)
-	switch {
-	case n == 0 && f.Newest:
-		return query{store.Select(c.all(), "ORDER BY "+newest), c.params}
-	case n == 0:
-		return query{store.Select(c.all(), "ORDER BY "+oldest), c.params}
+	order := oldest
+	if f.Newest {
+		order = newest
+	}
+	if n == 0 {
+		return query{f.read(c.all(), "ORDER BY "+order), c.params}
 	}
 	c.params = append(c.params, store.Param("limit", n))
-	text := store.Select(c.all(), "ORDER BY "+newest+" LIMIT {limit:UInt64}")
-	if !f.Newest {
-		text = "SELECT " + store.SelectList() + " FROM (" + text + ") ORDER BY " + oldest
+	last := "ORDER BY " + newest + " LIMIT {limit:UInt64}"
+	switch {
+	case f.Sealed && f.keyed():
+		// The projection tells which ones, and the chain has them whole.
+		which := "(stream, sequence) IN (SELECT stream, sequence FROM audit_logs" + c.where() + " " + last + ")"
+		return query{store.Select(which, "ORDER BY "+order), c.params}
+	case f.Newest:
+		return query{f.read(c.all(), last), c.params}
 	}
-	return query{text, c.params}
+	return query{"SELECT " + store.SelectList() + " FROM (" + f.read(c.all(), last) + ") ORDER BY " + oldest, c.params}
 }
 
+// keyed reports whether a projection has the entries side by side.
+func (f Filter) keyed() bool { return f.ResourceType != "" || f.Actor != "" }
+
+// read selects what the filter asks for. What is asked by neither resource nor
+// actor is read in the order of the chain, which no projection has.
+func (f Filter) read(where, tail string) string {
+	switch {
+	case f.Sealed:
+		return store.Select(where, tail)
+	case f.keyed():
+		return store.SelectListed(where, tail)
+	}
+	return store.SelectListed(where, tail+chainOrder)
+}
+
+// chainOrder keeps a query from projections.
+const chainOrder = " SETTINGS optimize_use_projections = 0"
+
 // selectOldest asks for all entries that c matches, in the order of commits.
-func selectOldest(c conditions) string { return store.Select(c.all(), "ORDER BY stream, sequence") }
+func selectOldest(c conditions) string { return store.SelectListed(c.all(), "ORDER BY stream, sequence") }
 
 // splitTable splits schema.table at the first dot; a name without one is a
 // table of any schema. Parts may stand in double quotes, as in SQL.

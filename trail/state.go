@@ -127,7 +127,7 @@ func (t *Trail) sequenceAt(ctx context.Context, stream string, at time.Time) (la
 		c.add("timestamp <= fromUnixTimestamp64Micro({at:Int64}, 'UTC')", "at", at.UnixMicro())
 	}
 	var sequence proto.ColUInt64
-	text := "SELECT sequence FROM audit_logs" + c.where() + " ORDER BY stream DESC, sequence DESC LIMIT 1"
+	text := "SELECT sequence FROM audit_logs" + c.where() + " ORDER BY stream DESC, sequence DESC LIMIT 1" + chainOrder
 	err = t.receive(ctx, query{text, c.params}, proto.Results{{Name: "sequence", Data: &sequence}}, func() error {
 		for _, n := range sequence {
 			last, ok = n, true
@@ -147,9 +147,7 @@ func (t *Trail) life(ctx context.Context, q StateQuery, last uint64, depth int) 
 		return nil, fmt.Errorf("the key was changed more than %d times", maxRenames)
 	}
 	l := newLife(q)
-	c := about(q)
-	c.add("sequence <= {last:UInt64}", "last", last)
-	for e, err := range t.entries(ctx, query{selectOldest(c), c.params}) {
+	for e, err := range t.about(ctx, q, "sequence <= {last:UInt64}", last) {
 		if err != nil {
 			return nil, err
 		}
@@ -171,16 +169,6 @@ func (t *Trail) life(ctx context.Context, q StateQuery, last uint64, depth int) 
 		}
 	}
 	return l, t.renamedAway(ctx, q, l, last)
-}
-
-// about selects the entries about a row, and every TRUNCATE of its table.
-func about(q StateQuery) conditions {
-	var c conditions
-	c.add("stream = {stream:String}", "stream", q.Stream)
-	c.add("resource_type = {resource_type:String}", "resource_type", q.ResourceType)
-	c.add("(resource_id = {resource_id:String} OR operation = 'truncate')", "resource_id", q.ResourceID)
-	c.parts = append(c.parts, "operation IN ('insert', 'update', 'delete', 'truncate', 'baseline')")
-	return c
 }
 
 // renamedAway looks for the entry that gave the row another key, after its last
@@ -222,9 +210,9 @@ func (t *Trail) firstRename(ctx context.Context, q StateQuery, l *life, first, l
 	c.add("sequence <= {last:UInt64}", "last", last)
 	// Without the whole old row nobody knows what changed, but then an old key
 	// is recorded only when the key changed.
-	c.add("operation = 'update' AND (hasAny(changed, splitByChar('\\0', {key:String})) OR empty(changed) AND old_values IS NOT NULL)",
+	c.add(textOfOperation+" = 'update' AND (hasAny(changed, splitByChar('\\0', {key:String})) OR empty(changed) AND old_values IS NOT NULL)",
 		"key", joinNames(l.key))
-	for e, err := range t.entries(ctx, query{selectOldest(c), c.params}) {
+	for e, err := range t.entries(ctx, query{selectOldest(c) + chainOrder, c.params}) {
 		if err != nil {
 			return nil, err
 		}
@@ -263,10 +251,8 @@ func (t *Trail) tableKey(ctx context.Context, q StateQuery, l *life) error {
 // lookAhead completes what is known of a row that is older than the trail, or
 // than its first entry, from the entries after last.
 func (t *Trail) lookAhead(ctx context.Context, q StateQuery, l *life, last uint64) error {
-	c := about(q)
-	c.add("sequence > {last:UInt64}", "last", last)
 	later := newLookAhead(l)
-	for e, err := range t.entries(ctx, query{selectOldest(c), c.params}) {
+	for e, err := range t.about(ctx, q, "sequence > {last:UInt64}", last) {
 		if err != nil {
 			return err
 		}

@@ -169,7 +169,7 @@ func corruptions() []corruption {
 		},
 		{
 			name:       "deleted-row",
-			statements: []string{"DELETE FROM audit_logs WHERE sequence = 1500"},
+			statements: []string{"ALTER TABLE audit_logs DELETE WHERE sequence = 1500" + sync},
 			want:       []string{"completeness missing 1500"},
 			hashes:     "[2999,0,[]]",
 			links:      "[2999,1,0,2999,[],[[1500,1500]],[],[],[]]",

@@ -103,7 +103,7 @@ func TestSeams(t *testing.T) {
 func TestSeamsOnClickHouse(t *testing.T) {
 	db := pristine(t, makeTrail(1000))
 	db.exec("ALTER TABLE audit_logs UPDATE actor_id = 'x' WHERE sequence IN (0, 99, 100, 199, 200, 999) SETTINGS mutations_sync = 2")
-	db.exec("DELETE FROM audit_logs WHERE sequence BETWEEN 298 AND 401 OR sequence = 600 OR sequence = 899")
+	db.exec("ALTER TABLE audit_logs DELETE WHERE sequence BETWEEN 298 AND 401 OR sequence = 600 OR sequence = 899 SETTINGS mutations_sync = 2")
 	want := []string{
 		"integrity content_altered 0", "integrity content_altered 99", "integrity content_altered 100",
 		"integrity content_altered 199", "integrity content_altered 200", "integrity content_altered 999",
