@@ -113,7 +113,7 @@ BENCH_AGAINST ?=
 BENCH_ENV   = PGWITNESS_BENCH="$(abspath $(BENCH))" PGWITNESS_BENCH_RUNS=$(BENCH_RUNS) PGWITNESS_BENCH_ROWS=$(BENCH_ROWS) PGWITNESS_BENCH_SECONDS=$(BENCH_SECONDS) PGWITNESS_BENCH_AGAINST=$(abspath $(BENCH_AGAINST))
 
 .PHONY: bench
-bench: bench-pipeline bench-latency bench-growth bench-verify bench-overhead ## Measure everything (half an hour)
+bench: bench-pipeline bench-latency bench-growth bench-verify bench-overhead bench-queries ## Measure everything (three quarters of an hour)
 
 .PHONY: bench-short
 bench-short: ## Measure the pipeline in small (under 3 minutes)
@@ -142,6 +142,10 @@ bench-parts: engines ## How many parts pile up in ClickHouse (4 minutes, or BENC
 .PHONY: bench-growth
 bench-growth: engines ## What a change costs with 10 to 300 columns and rows of 100 bytes to 100 KB (4 minutes)
 	$(BENCH_ENV) go test -count=1 -timeout 60m -v -run '^TestGrowth$$' ./test/bench
+
+.PHONY: bench-queries
+bench-queries: engines ## Questions over 20 million entries, and what their layout costs (10 minutes, 6 GB)
+	$(BENCH_ENV) go test -count=1 -timeout 60m -v -run '^TestQueries$$' ./test/bench
 
 .PHONY: profile
 profile: engines ## Where the processor time and the allocations of the sidecar go, into profiles/

@@ -133,43 +133,37 @@ func (f Filter) query() query {
 	if f.Stream != "" {
 		oldest, newest = "stream, sequence", "stream DESC, sequence DESC"
 	}
-	n := limit(f.Limit, DefaultLimit)
-	order := oldest
+	read, order := store.SelectListed, oldest
+	if f.Sealed {
+		read = store.Select
+	}
 	if f.Newest {
 		order = newest
 	}
+	// What is asked by neither resource nor actor is read in the order of the
+	// chain, which no projection has.
+	keyed, settings := f.ResourceType != "" || f.Actor != "", ""
+	if !keyed {
+		settings = chainOrder
+	}
+	n := limit(f.Limit, DefaultLimit)
 	if n == 0 {
-		return query{f.read(c.all(), "ORDER BY "+order), c.params}
+		return query{read(c.all(), "ORDER BY "+order) + settings, c.params}
 	}
 	c.params = append(c.params, store.Param("limit", n))
 	last := "ORDER BY " + newest + " LIMIT {limit:UInt64}"
 	switch {
-	case f.Sealed && f.keyed():
-		// The projection tells which ones, and the chain has them whole.
+	case f.Sealed && keyed:
+		// A projection tells which ones, and the chain has them whole.
 		which := "(stream, sequence) IN (SELECT stream, sequence FROM audit_logs" + c.where() + " " + last + ")"
-		return query{store.Select(which, "ORDER BY "+order), c.params}
+		return query{read(which, "ORDER BY "+order), c.params}
 	case f.Newest:
-		return query{f.read(c.all(), last), c.params}
+		return query{read(c.all(), last) + settings, c.params}
 	}
-	return query{"SELECT " + store.SelectList() + " FROM (" + f.read(c.all(), last) + ") ORDER BY " + oldest, c.params}
+	return query{"SELECT " + store.SelectList() + " FROM (" + read(c.all(), last) + ") ORDER BY " + oldest + settings, c.params}
 }
 
-// keyed reports whether a projection has the entries side by side.
-func (f Filter) keyed() bool { return f.ResourceType != "" || f.Actor != "" }
-
-// read selects what the filter asks for. What is asked by neither resource nor
-// actor is read in the order of the chain, which no projection has.
-func (f Filter) read(where, tail string) string {
-	switch {
-	case f.Sealed:
-		return store.Select(where, tail)
-	case f.keyed():
-		return store.SelectListed(where, tail)
-	}
-	return store.SelectListed(where, tail+chainOrder)
-}
-
-// chainOrder keeps a query from projections.
+// chainOrder at its end keeps a query from projections.
 const chainOrder = " SETTINGS optimize_use_projections = 0"
 
 // selectOldest asks for all entries that c matches, in the order of commits.

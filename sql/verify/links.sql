@@ -102,3 +102,4 @@ SELECT
     groupArraySortedIf(100)(sequence, out_of_order)       AS out_of_order,
     groupArraySortedIf(100)(sequence, ordinal_hole)       AS ordinal_holes
 FROM judged
+SETTINGS optimize_use_projections = 0 -- the table itself is judged, not what was copied from it
