@@ -227,7 +227,11 @@ func (a *archive) ask(table *auditTrail, runs int) string {
 	for _, q := range all {
 		b.Variants = append(b.Variants, q.name)
 		own, sql, theirs := a.report.Median(title, q.name, product), a.report.Median(title, q.name, analyst), a.report.Median(title, q.name, postgres)
-		fmt.Fprintf(&text, "%s  product %7.1f  SQL %7.1f", fmt.Sprintf("%-40s", q.name), own, sql)
+		asked := "      -"
+		if own > 0 {
+			asked = fmt.Sprintf("%7.1f", own)
+		}
+		fmt.Fprintf(&text, "%-40s  product %s  SQL %7.1f", q.name, asked, sql)
 		if table != nil {
 			fmt.Fprintf(&text, "  PostgreSQL %8.1f (%.1fx SQL)", theirs, theirs/sql)
 		}

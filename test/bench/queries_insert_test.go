@@ -45,7 +45,7 @@ func newProbe(a *archive) *probe {
 	bare := a.ch.Database + "_bare"
 	a.ch.Exec("CREATE DATABASE " + bare)
 	a.migrate(bare)
-	for _, name := range []string{"by_resource", "by_actor", "actor_emails"} {
+	for _, name := range projections() {
 		a.ch.Exec("ALTER TABLE " + bare + ".audit_logs DROP PROJECTION " + name)
 	}
 	p := &probe{a: a}
