@@ -36,6 +36,11 @@ const (
 // run.
 const AgainstVariable = "PGWITNESS_BENCH_AGAINST"
 
+// PeerVariable names another program that drains a slot, to be measured in the
+// same run. Its arguments are the DSN, slot, publication, and the number of
+// changes, behind which it ends.
+const PeerVariable = "PGWITNESS_BENCH_PEER"
+
 // ProfileVariable names the folder that profiles of the sidecar are written to.
 const ProfileVariable = "PGWITNESS_PROFILE"
 

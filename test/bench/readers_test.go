@@ -15,8 +15,8 @@ func receiveBy(program string) func(p *pipeline, c content) drained {
 	}
 }
 
-// loopBy is the program of the folder loop.
-func loopBy(program string) func(p *pipeline, c content) drained {
+// drainBy is a program that drains a slot as that of the folder loop does.
+func drainBy(program string) func(p *pipeline, c content) drained {
 	return func(p *pipeline, c content) drained {
 		return p.peer(program, p.pg.DSN(), benched, benched, strconv.Itoa(c.changes))
 	}
