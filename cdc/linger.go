@@ -21,8 +21,8 @@ const (
 // a read that brought little the next one waits for a moment, and asks the kernel
 // not to wake anybody for less than is worth it.
 //
-// A stream on which nothing has come since the last read that waited is read at
-// once, so a lone change is delayed by nothing but the rest of its own messages.
+// When nothing has come meanwhile, the next read blocks, and takes what comes at
+// once; a transaction that comes alone is delayed only if it comes in pieces.
 type lingerer struct {
 	raw syscall.RawConn // nil: there is no telling the kernel
 }
