@@ -75,8 +75,8 @@ func (c *ClickHouse) Extent(ctx context.Context, stream string) (rows, last uint
 
 // Read implements source. The rows lie in this order on disk, so the server
 // merges its parts and sorts nothing; one thread serves one segment, because
-// segments are read side by side. Blocks of 8,192 rows stay within the caches
-// of both processors: larger ones cost a third more time.
+// segments are read side by side. A block ends at 8,192 rows, or at a megabyte
+// by a default of the server: larger ones take memory and save no time.
 func (c *ClickHouse) Read(ctx context.Context, stream string, from, to uint64, use func(*store.Columns) error) error {
 	query := store.Select("stream = {stream:String} AND sequence BETWEEN {from:UInt64} AND {to:UInt64}",
 		"ORDER BY sequence SETTINGS optimize_use_projections = 0, max_threads = 1, optimize_read_in_order = 1, max_block_size = 8192")

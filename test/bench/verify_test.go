@@ -20,7 +20,6 @@ const (
 	verifyOwn   = "verify CPU us"
 	verifyStore = "ClickHouse CPU us"
 	verifyPeak  = "peak MiB"
-	storePeak   = "query peak MiB"
 )
 
 // verifyGoal is what a machine of two processors should verify, per second, and
@@ -72,7 +71,7 @@ func TestVerify(t *testing.T) {
 // measure verifies trails of several sizes.
 func (v *verification) measure(name string, sizes []int, runs int, fill func(n uint64, e *audit.Entry)) Block {
 	v.t.Helper()
-	b := Block{Workload: name, Metrics: []string{verifyRate, verifyAll, verifyOwn, verifyStore, verifyPeak, storePeak}}
+	b := Block{Workload: name, Metrics: []string{verifyRate, verifyAll, verifyOwn, verifyStore, verifyPeak}}
 	for _, n := range sizes {
 		v.sidecar.setUp()
 		storeTrail(v.t, v.ch, "bench", n, fill)
@@ -81,7 +80,6 @@ func (v *verification) measure(name string, sizes []int, runs int, fill func(n u
 		for range runs {
 			v.verify(name, size, n)
 		}
-		v.report.Add(name, size, storePeak, v.queryPeak())
 	}
 	return b
 }
@@ -111,20 +109,6 @@ func (v *verification) verify(workload, size string, n int) {
 	add(verifyOwn, micro(own)/float64(n))
 	add(verifyStore, micro(store)/float64(n))
 	add(verifyPeak, float64(most)/(1<<20))
-}
-
-// queryPeak is the most memory that ClickHouse took for a query of verify, in
-// MiB.
-func (v *verification) queryPeak() float64 {
-	v.t.Helper()
-	v.ch.Exec("SYSTEM FLUSH LOGS")
-	var most float64
-	_, err := fmt.Sscan(v.ch.Value("SELECT max(memory_usage) / 1048576 FROM system.query_log WHERE type = 'QueryFinish' AND position(query, 'sequence BETWEEN') > 0"+
-		" AND has(tables, '"+v.ch.Database+".audit_logs')"), &most)
-	if err != nil {
-		v.t.Fatalf("read query_log: %v", err)
-	}
-	return most
 }
 
 // verdict says what the goals were.
