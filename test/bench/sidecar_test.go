@@ -44,6 +44,7 @@ type sidecar struct {
 	profile string // folder for profiles of the next drain; "": none
 	cpus    string // processors it may use, as taskset names them; "": all
 
+	file    string // configuration that it was started with
 	process *exec.Cmd
 	log     bytes.Buffer
 }
@@ -152,7 +153,7 @@ func (s *sidecar) drain(c content, backlog int) drained {
 // sync waits until everything committed so far is stored.
 func (s *sidecar) sync() {
 	s.t.Helper()
-	cfg, err := pgwitness.LoadConfig(s.defaults())
+	cfg, err := pgwitness.LoadConfig(s.file)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -200,6 +201,7 @@ func (s *sidecar) released() {
 
 func (s *sidecar) start(file string) {
 	s.t.Helper()
+	s.file = file
 	args := []string{"--config", file, "run"}
 	if s.profile != "" {
 		args = append(args, "--profile", s.profile)
