@@ -21,6 +21,7 @@ const tpsGoal = 0.95
 
 const (
 	tpsMetric     = "transactions/s"
+	aloneMetric   = "without what others took"
 	backendMetric = "backend CPU us a transaction"
 
 	// bankClients is how many connections run transactions, one behind the other.
@@ -64,7 +65,7 @@ func (l *latency) bank(runs, seconds int, full bool) {
 	if !full {
 		variants = variants[:2]
 	}
-	b := Block{Workload: bankTitle, Variants: variants, Metrics: []string{tpsMetric, backendMetric}}
+	b := Block{Workload: bankTitle, Variants: variants, Metrics: []string{tpsMetric, aloneMetric, backendMetric}}
 	Interleave(runs, variants, func(variant string) {
 		walsender := 0
 		if variant != without {
@@ -81,27 +82,65 @@ func (l *latency) bank(runs, seconds int, full bool) {
 		}
 	})
 	l.blocks = append(l.blocks, b)
-	base := l.report.Median(bankTitle, without, tpsMetric)
-	l.find("goal: %.2fx of the transactions a second without it (%.2fx; %.2fx with the walsender among the backends)", tpsGoal,
-		l.report.Median(bankTitle, beside, tpsMetric)/base, l.report.Median(bankTitle, among, tpsMetric)/base)
+	ratio := func(variant, metric string) float64 {
+		return l.report.Median(bankTitle, variant, metric) / max(1, l.report.Median(bankTitle, without, metric))
+	}
+	l.find("goal: %.2fx of the transactions a second without it (%.2fx; %.2fx without what other processes took; with the walsender among the backends %.2fx and %.2fx)", tpsGoal,
+		ratio(beside, tpsMetric), ratio(beside, aloneMetric), ratio(among, tpsMetric), ratio(among, aloneMetric))
 }
 
-// bankSlice runs transactions for a while.
+// bankSlice runs transactions for a while. On a machine that others use as well,
+// who comes to the second processor drives them to the first, so what PostgreSQL
+// and its clients had of theirs is measured, too.
 func (l *latency) bankSlice(variant string, seconds int, full bool, walsender int) {
 	l.t.Helper()
-	var tps float64
-	before := l.backendTime(walsender)
-	if program := pgbench(); program != "" {
-		args := []string{program, "-n", "-M", "prepared", "-c", strconv.Itoa(bankClients), "-j", "1", "-T", strconv.Itoa(seconds), "-s", "10", l.pg.DSN()}
-		if full {
-			args = append([]string{"taskset", "--cpu-list", bankCPU}, args...)
-		}
-		tps = l.pgbench(args)
-	} else {
-		tps = l.ownBank(time.Duration(seconds) * time.Second)
-	}
+	backends, server, idle := l.backendTime(walsender), l.backendTime(0), l.idleTime(full)
+	tps, clients := l.transactions(seconds, full)
+	n := tps * float64(seconds)
+	backends = l.backendTime(walsender) - backends
 	l.report.Add(bankTitle, variant, tpsMetric, tps)
-	l.report.Add(bankTitle, variant, backendMetric, micro(l.backendTime(walsender)-before)/(tps*float64(seconds)))
+	l.report.Add(bankTitle, variant, backendMetric, micro(backends)/n)
+	if full {
+		had := backends + clients + l.idleTime(full) - idle
+		if variant == among {
+			had += l.backendTime(0) - server - backends // the walsender
+		}
+		l.report.Add(bankTitle, variant, aloneMetric, n/had.Seconds())
+	}
+}
+
+// transactions runs them, and returns how many a second there were and the
+// processor time of the clients.
+func (l *latency) transactions(seconds int, full bool) (tps float64, clients time.Duration) {
+	l.t.Helper()
+	program := pgbench()
+	if program == "" {
+		return l.ownBank(time.Duration(seconds) * time.Second)
+	}
+	args := []string{program, "-n", "-M", "prepared", "-c", strconv.Itoa(bankClients), "-j", "1", "-T", strconv.Itoa(seconds), "-s", "10", l.pg.DSN()}
+	if full {
+		args = append([]string{"taskset", "--cpu-list", bankCPU}, args...)
+	}
+	return l.pgbench(args)
+}
+
+// idleTime is for how long nobody has used the processor of PostgreSQL so far,
+// and interrupts have, which belong to its connections.
+func (l *latency) idleTime(full bool) time.Duration {
+	l.t.Helper()
+	if !full {
+		return 0
+	}
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	var user, nice, system, idle, iowait, irq, softirq int64
+	_, rest, _ := strings.Cut(string(text), "\ncpu"+bankCPU+" ")
+	if _, err := fmt.Sscan(rest, &user, &nice, &system, &idle, &iowait, &irq, &softirq); err != nil {
+		l.t.Fatal(err)
+	}
+	return time.Duration(idle+iowait+irq+softirq) * tick
 }
 
 // pgbench is the program, "" where there is none.
@@ -115,23 +154,27 @@ func pgbench() string {
 	return ""
 }
 
-func (l *latency) pgbench(args []string) float64 {
+func (l *latency) pgbench(args []string) (tps float64, clients time.Duration) {
 	l.t.Helper()
-	said, err := exec.CommandContext(l.t.Context(), args[0], args[1:]...).CombinedOutput()
+	cmd := exec.CommandContext(l.t.Context(), args[0], args[1:]...)
+	said, err := cmd.CombinedOutput()
 	found := tpsLine.FindSubmatch(said)
 	if err != nil || found == nil {
 		l.t.Fatalf("%v: %v\n%s", args, err, said)
 	}
-	tps, err := strconv.ParseFloat(string(found[1]), 64)
-	if err != nil {
+	if tps, err = strconv.ParseFloat(string(found[1]), 64); err != nil {
 		l.t.Fatal(err)
 	}
-	return tps
+	return tps, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 }
 
 // ownBank is pgbench of this program.
-func (l *latency) ownBank(d time.Duration) float64 {
+func (l *latency) ownBank(d time.Duration) (tps float64, clients time.Duration) {
 	l.t.Helper()
+	spent, err := OwnTime(os.Getpid())
+	if err != nil {
+		l.t.Fatal(err)
+	}
 	const some = 20
 	ctx, cancel := context.WithTimeout(l.t.Context(), time.Minute+d)
 	defer cancel()
@@ -153,7 +196,11 @@ func (l *latency) ownBank(d time.Duration) float64 {
 	if err := g.Wait(); err != nil {
 		l.t.Fatal(err)
 	}
-	return float64(done.Load()) / time.Since(began).Seconds()
+	now, err := OwnTime(os.Getpid())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return float64(done.Load()) / time.Since(began).Seconds(), now - spent
 }
 
 // pin keeps a process with its threads, and its children, on a processor. Those
