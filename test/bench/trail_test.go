@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/ClickHouse/ch-go"
 	"github.com/rs/zerolog"
 
 	"github.com/pgwitness/pgwitness/audit"
@@ -55,7 +56,25 @@ func storeTrail(t testing.TB, db *harness.CH, stream string, n int, fill func(n 
 		}
 		head = sealed
 	}
-	db.Exec("OPTIMIZE TABLE " + db.Database + ".audit_logs FINAL")
+	merge(t, db)
+}
+
+// merge makes one part of all, with its projections; of millions of entries that
+// takes longer than a helper of the harness waits.
+func merge(t testing.TB, db *harness.CH) {
+	t.Helper()
+	server, err := store.Parse(db.AdminDSN())
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := server.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := store.Do(t.Context(), client, ch.Query{Body: "OPTIMIZE TABLE audit_logs FINAL"}); err != nil {
+		t.Fatalf("merge the trail: %v", err)
+	}
 }
 
 // place puts entry n into transactions of size entries, some time apart.
