@@ -35,8 +35,8 @@ func TestLingerIsNotWokenForLittle(t *testing.T) {
 		sent := make(chan error, 1)
 		go func() {
 			var err error
-			for n := 0; n < enough && err == nil; n += 10 {
-				_, err = server.Write(make([]byte, 10))
+			for n := 0; n < enough && err == nil; n += 100 {
+				_, err = server.Write(make([]byte, 100))
 			}
 			sent <- err
 		}()
