@@ -167,7 +167,9 @@ func (f Filter) query() query {
 const chainOrder = " SETTINGS optimize_use_projections = 0"
 
 // selectOldest asks for all entries that c matches, in the order of commits.
-func selectOldest(c conditions) string { return store.SelectListed(c.all(), "ORDER BY stream, sequence") }
+func selectOldest(c conditions) string {
+	return store.SelectListed(c.all(), "ORDER BY stream, sequence")
+}
 
 // splitTable splits schema.table at the first dot; a name without one is a
 // table of any schema. Parts may stand in double quotes, as in SQL.
