@@ -57,11 +57,7 @@ func (r *row) keep(column string, err error) {
 // ask runs one statement by the simple protocol, the only one that a walsender
 // speaks, with args as literals in the places of $1 and what follows.
 func ask(ctx context.Context, conn *pgconn.PgConn, sql string, args ...string) ([]row, error) {
-	places := make([]string, 0, 2*len(args))
-	for i, arg := range args {
-		places = append(places, "$"+strconv.Itoa(i+1), literal(arg))
-	}
-	results, err := conn.Exec(ctx, strings.NewReplacer(places...).Replace(sql)).ReadAll()
+	results, err := conn.Exec(ctx, fillIn(sql, args...)).ReadAll()
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +74,15 @@ func ask(ctx context.Context, conn *pgconn.PgConn, sql string, args ...string) (
 		}
 	}
 	return rows, nil
+}
+
+// fillIn puts args as literals into the places of $1 and what follows.
+func fillIn(sql string, args ...string) string {
+	places := make([]string, 0, 2*len(args))
+	for i, arg := range args {
+		places = append(places, "$"+strconv.Itoa(i+1), literal(arg))
+	}
+	return strings.NewReplacer(places...).Replace(sql)
 }
 
 // askOne is ask for a statement that always returns one row.

@@ -41,21 +41,37 @@ func (r *Reader) connect(ctx context.Context, delivered audit.LSN) (lane, sessio
 		conn.Close(starting)
 		return nil, found, err
 	}
-	raw, err := conn.Hijack()
+	raw, err := takeOver(starting, conn, wire)
 	if err != nil {
-		conn.Close(starting)
 		return nil, found, fmt.Errorf("start replication from slot %s: %w", r.cfg.Slot, err)
 	}
-	wire.src = raw.Conn
-	s := socket{conn: raw.Conn, wire: wire}
 	if cursor == "" {
-		l := &stream{socket: s, linger: newLingerer(raw.Conn), silence: r.cfg.SilenceTimeout, log: r.log, durable: durable}
+		l := &stream{socket: socket{conn: raw.Conn, wire: wire}, linger: newLingerer(raw.Conn), silence: r.cfg.SilenceTimeout, log: r.log, durable: durable}
 		l.watch(ctx)
 		return l, found, nil
 	}
-	first := &fetcher{socket: s, hijacked: raw, log: r.log, cursor: cursor, options: pgoutputOptions(r.cfg.Publication)}
-	first.watch(ctx)
-	return r.backlog(ctx, first, found.slot, from), found, nil
+	return r.backlog(ctx, r.fetcher(ctx, raw, wire, cursor), found.slot, from), found, nil
+}
+
+// takeOver takes the socket of a connection from pgconn; wire reads from it then.
+func takeOver(ctx context.Context, conn *pgconn.PgConn, wire *wire) (*pgconn.HijackedConn, error) {
+	raw, err := conn.Hijack()
+	if err != nil {
+		conn.Close(ctx)
+		return nil, fmt.Errorf("take over connection: %w", err)
+	}
+	wire.src = raw.Conn
+	return raw, nil
+}
+
+// fetcher makes the session that has a cursor one that ends when ctx does.
+func (r *Reader) fetcher(ctx context.Context, raw *pgconn.HijackedConn, wire *wire, cursor string) *fetcher {
+	f := &fetcher{
+		socket: socket{conn: raw.Conn, wire: wire}, hijacked: raw, log: r.log,
+		cursor: cursor, options: pgoutputOptions(r.cfg.Publication),
+	}
+	f.watch(ctx)
+	return f
 }
 
 // backlog makes the lane of that name. Where there is more than one window to
@@ -76,41 +92,35 @@ func (r *Reader) backlog(ctx context.Context, first *fetcher, slot SlotState, fr
 		r.log.Info().Err(err).Str("hint", audit.Hint(err)).Msg("the backlog is fetched by one session, which takes longer than two")
 		return b
 	}
-	second.watch(ctx)
 	b.ahead = second
 	return b
 }
 
 // second opens another session beside that which found slot, on the same server.
 func (r *Reader) second(ctx context.Context, slot SlotState, from audit.LSN) (*fetcher, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.ConnectTimeout)
+	starting, cancel := context.WithTimeout(ctx, r.cfg.ConnectTimeout)
 	defer cancel()
-	conn, wire, err := dial(ctx, r.cfg.DSN)
+	conn, wire, err := dial(starting, r.cfg.DSN)
 	if err != nil {
 		return nil, err
 	}
-	found, err := inspect(ctx, conn, r.cfg)
+	found, err := inspect(starting, conn, r.cfg)
 	if err == nil && (found.slot.SystemID != slot.SystemID || found.slot.Timeline != slot.Timeline || found.slot.Standby) {
 		err = errors.New("another server answers")
 	}
 	var cursor string
 	if err == nil {
-		cursor, err = openCursor(ctx, conn, r.cfg, from)
+		cursor, err = openCursor(starting, conn, r.cfg, from)
 	}
 	if err != nil {
-		conn.Close(ctx)
+		conn.Close(starting)
 		return nil, err
 	}
-	raw, err := conn.Hijack()
+	raw, err := takeOver(starting, conn, wire)
 	if err != nil {
-		conn.Close(ctx)
-		return nil, fmt.Errorf("take over connection: %w", err)
+		return nil, err
 	}
-	wire.src = raw.Conn
-	return &fetcher{
-		socket: socket{conn: raw.Conn, wire: wire}, hijacked: raw, log: r.log,
-		cursor: cursor, options: pgoutputOptions(r.cfg.Publication),
-	}, nil
+	return r.fetcher(ctx, raw, wire, cursor), nil
 }
 
 // begin starts the stream, or makes the cursor of a backlog and returns its

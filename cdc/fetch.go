@@ -75,7 +75,7 @@ func (s *fetcher) fetch(from, upto audit.LSN) error {
 	for _, option := range s.options {
 		arguments += ", " + literal(option[0]) + ", " + literal(option[1])
 	}
-	sql := strings.NewReplacer("$1", literal(s.cursor), "$2", literal(from.String()), "$arguments", arguments).Replace(windowSQL)
+	sql := strings.Replace(fillIn(windowSQL, s.cursor, from.String()), "$arguments", arguments, 1)
 	m := binary.BigEndian.AppendUint32([]byte{'Q'}, uint32(len(sql)+5))
 	return s.write(append(append(m, sql...), 0))
 }

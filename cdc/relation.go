@@ -10,9 +10,10 @@ import (
 
 // KeySource knows what the log does not say of a table.
 type KeySource interface {
-	// Facts returns the key of a table, as transaction xid left it or later, and
-	// the partitioned table above it. An error ends the connection: a key is
-	// never guessed because the catalog did not answer.
+	// Facts returns the key of a table, as transaction xid left it or later (if
+	// that becomes visible within seconds), and the partitioned table above it. An
+	// error ends the connection: a key is never guessed because the catalog did
+	// not answer.
 	Facts(ctx context.Context, xid, relid uint32, schema, table string) (Facts, error)
 }
 

@@ -101,8 +101,8 @@ func TestFoldEqualsTableAfterTPCB(t *testing.T) {
 
 // The same by the real pgbench, where one is installed.
 func TestFoldEqualsTableAfterPgbench(t *testing.T) {
-	binary, err := exec.LookPath(pgbenchPath())
-	if err != nil {
+	binary := harness.Pgbench()
+	if binary == "" {
 		t.Logf("no pgbench is installed here: TestFoldEqualsTableAfterTPCB runs its transactions")
 		return
 	}
@@ -123,14 +123,6 @@ func TestFoldEqualsTableAfterPgbench(t *testing.T) {
 	s.foldEqualsTables(tpcbTables()...)
 	s.verified()
 	s.stop()
-}
-
-// pgbenchPath is where Debian puts pgbench, or what the PATH knows.
-func pgbenchPath() string {
-	if found, err := exec.LookPath("pgbench"); err == nil {
-		return found
-	}
-	return "/usr/lib/postgresql/15/bin/pgbench"
 }
 
 func pgbench(t *testing.T, binary string, pg *harness.PG, args ...string) {

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/pgwitness/pgwitness/test/harness"
 )
 
 // tpsGoal is the least share of the transactions a second of pgbench that are
@@ -113,7 +115,7 @@ func (l *latency) bankSlice(variant string, seconds int, full bool, walsender in
 // processor time of the clients.
 func (l *latency) transactions(seconds int, full bool) (tps float64, clients time.Duration) {
 	l.t.Helper()
-	program := pgbench()
+	program := harness.Pgbench()
 	if program == "" {
 		return l.ownBank(time.Duration(seconds) * time.Second)
 	}
@@ -141,17 +143,6 @@ func (l *latency) idleTime(full bool) time.Duration {
 		l.t.Fatal(err)
 	}
 	return time.Duration(idle+iowait+irq+softirq) * tick
-}
-
-// pgbench is the program, "" where there is none.
-func pgbench() string {
-	if path, err := exec.LookPath("pgbench"); err == nil {
-		return path
-	}
-	if found, err := filepath.Glob("/usr/lib/postgresql/*/bin/pgbench"); err == nil && len(found) > 0 {
-		return found[len(found)-1]
-	}
-	return ""
 }
 
 func (l *latency) pgbench(args []string) (tps float64, clients time.Duration) {

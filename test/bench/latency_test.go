@@ -225,7 +225,7 @@ func (l *latency) watchParts(ctx context.Context) (parts []int, err error) {
 	defer tick.Stop()
 	for {
 		var n uint64
-		row := conn.QueryRow(context.Background(), "SELECT max(n) FROM (SELECT count() AS n FROM system.parts WHERE active AND database = ? AND table = 'audit_logs' GROUP BY partition)", l.ch.Database)
+		row := conn.QueryRow(context.Background(), "SELECT max(n) FROM "+partsOfMonths, l.ch.Database)
 		if err := row.Scan(&n); err != nil {
 			return nil, fmt.Errorf("count parts: %w", err)
 		}

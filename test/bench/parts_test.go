@@ -26,6 +26,8 @@ const (
 	// partsGoal is how many parts of a partition may be active: beyond some
 	// hundreds ClickHouse slows inserts down, and every question reads all.
 	partsGoal = 100
+	// partsOfMonths counts them, by partition; its parameter is the database.
+	partsOfMonths = "(SELECT partition, count() AS n FROM system.parts WHERE active AND database = ? AND table = 'audit_logs' GROUP BY partition)"
 	// partStreams is how many streams share the table.
 	partStreams = 3
 	// partRows is how many entries an insert has: few, as at night.
@@ -169,7 +171,7 @@ func (p *parts) watch(ended <-chan error) (most float64) {
 	defer tick.Stop()
 	total := float64(partStreams * p.inserts)
 	var month, all, done float64
-	spent := p.storeTime()
+	spent := storeTime(p.t, p.ch)
 	for over := false; !over; {
 		select {
 		case err := <-ended:
@@ -181,7 +183,7 @@ func (p *parts) watch(ended <-chan error) (most float64) {
 		nowMonth, nowAll := p.count()
 		month, all = max(month, nowMonth), max(all, nowAll)
 		if now := float64(p.done.Load()); over || now >= total*float64(len(p.stages)+1)/partStages {
-			name, time := fmt.Sprintf("the first %.0f%%", 100*now/total), p.storeTime()
+			name, time := fmt.Sprintf("the first %.0f%%", 100*now/total), storeTime(p.t, p.ch)
 			p.stages = append(p.stages, name)
 			p.report.Add(partsTitle, name, insertMetric, now)
 			p.report.Add(partsTitle, name, partMetric, month)
@@ -196,20 +198,11 @@ func (p *parts) watch(ended <-chan error) (most float64) {
 // count returns the active parts of the month that has most, and those of all.
 func (p *parts) count() (month, all float64) {
 	p.t.Helper()
-	const query = "SELECT concat(toString(max(n)), ' ', toString(sum(n))) FROM (SELECT partition, count() AS n FROM system.parts WHERE active AND database = ? AND table = 'audit_logs' GROUP BY partition)"
+	const query = "SELECT concat(toString(max(n)), ' ', toString(sum(n))) FROM " + partsOfMonths
 	if _, err := fmt.Sscan(p.ch.Value(query, p.ch.Database), &month, &all); err != nil {
 		p.t.Fatal(err)
 	}
 	return month, all
-}
-
-func (p *parts) storeTime() time.Duration {
-	p.t.Helper()
-	t, err := OwnTime(p.ch.Server.PID())
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return t
 }
 
 func (p *parts) block() Block {

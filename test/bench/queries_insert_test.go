@@ -81,7 +81,7 @@ func (p *probe) measure(phase string, runs int) {
 	}
 	Interleave(turns, p.tables, func(table *probed) {
 		batch := p.batch(table)
-		cpu, began := p.a.storeTime(), time.Now()
+		cpu, began := storeTime(p.a.t, p.a.ch), time.Now()
 		head, err := table.sink.Insert(p.a.t.Context(), table.head, batch)
 		if err != nil {
 			p.a.t.Fatal(err)
@@ -89,7 +89,7 @@ func (p *probe) measure(phase string, runs int) {
 		table.head = head
 		rows := float64(len(p.entries))
 		p.a.report.Add(title, table.name, insertRate, rows/time.Since(began).Seconds())
-		p.a.report.Add(title, table.name, insertCPU, micro(p.a.storeTime()-cpu)/rows)
+		p.a.report.Add(title, table.name, insertCPU, micro(storeTime(p.a.t, p.a.ch)-cpu)/rows)
 	})
 	p.a.rest()
 }

@@ -128,7 +128,7 @@ func (a *archive) table() string { return a.ch.Database + ".audit_logs" }
 // sidecar.
 func (a *archive) fill(from, to int) {
 	a.t.Helper()
-	before, began := a.storeTime(), time.Now()
+	before, began := storeTime(a.t, a.ch), time.Now()
 	for at := from; at < to; at += fillStep {
 		n := min(fillStep, to-at)
 		if a.small() {
@@ -138,7 +138,7 @@ func (a *archive) fill(from, to int) {
 		at += n - fillStep
 	}
 	took := time.Since(began)
-	a.t.Logf("%d entries stored in %s, %.1f us of ClickHouse an entry, merges so far and making them included", to-from, took.Round(time.Second), micro(a.storeTime()-before)/float64(max(to-from, 1)))
+	a.t.Logf("%d entries stored in %s, %.1f us of ClickHouse an entry, merges so far and making them included", to-from, took.Round(time.Second), micro(storeTime(a.t, a.ch)-before)/float64(max(to-from, 1)))
 }
 
 func (a *archive) make(first, count int) {
@@ -146,15 +146,6 @@ func (a *archive) make(first, count int) {
 	statement := strings.NewReplacer("{first}", strconv.Itoa(first), "{count}", strconv.Itoa(count), "{total}", strconv.Itoa(a.entries),
 		"INTO audit_logs", "INTO "+a.table()).Replace(entriesSQL)
 	a.ch.Exec(statement)
-}
-
-func (a *archive) storeTime() time.Duration {
-	a.t.Helper()
-	t, err := OwnTime(a.ch.Server.PID())
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	return t
 }
 
 // settle waits until merges are at rest, and has done what time would do: the

@@ -122,12 +122,12 @@ func (s *sidecar) drain(c content, backlog int) drained {
 	}
 	s.setUp()
 	s.released()
-	before, storeBefore := s.serverTime(), s.storeTime()
+	before, storeBefore := s.serverTime(), storeTime(s.t, s.ch)
 	began := time.Now()
 	s.start(s.configure(backlog))
 	defer s.kill()
 	first, last := s.await(c)
-	d := drained{took: time.Since(began), before: before, store: s.storeTime() - storeBefore, allocs: last.mallocs - first.mallocs}
+	d := drained{took: time.Since(began), before: before, store: storeTime(s.t, s.ch) - storeBefore, allocs: last.mallocs - first.mallocs}
 	var err error
 	if d.reader, err = OwnTime(s.process.Process.Pid); err != nil {
 		s.t.Fatal(err)
@@ -165,13 +165,14 @@ func (s *sidecar) sync() {
 	}
 }
 
-func (s *sidecar) storeTime() time.Duration {
-	s.t.Helper()
-	t, err := OwnTime(s.ch.Server.PID())
+// storeTime is the processor time that ClickHouse has spent so far.
+func storeTime(t testing.TB, ch *harness.CH) time.Duration {
+	t.Helper()
+	spent, err := OwnTime(ch.Server.PID())
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
-	return t
+	return spent
 }
 
 // serverTime is the processor time that PostgreSQL has spent so far. A reading

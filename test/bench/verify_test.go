@@ -90,14 +90,14 @@ func (v *verification) verify(workload, size string, n int) {
 	var said, warned bytes.Buffer
 	cmd := exec.Command(v.sidecar.binary, "--config", v.sidecar.configure(-1), "verify", "--full", "--json")
 	cmd.Stdout, cmd.Stderr = &said, &warned
-	before, began := v.sidecar.storeTime(), time.Now()
+	before, began := storeTime(v.sidecar.t, v.sidecar.ch), time.Now()
 	if err := cmd.Start(); err != nil {
 		v.t.Fatal(err)
 	}
 	peak := make(chan int64)
 	go func() { peak <- peakUntilEnd(cmd.Process.Pid) }()
 	err := cmd.Wait()
-	took, store, most := time.Since(began), v.sidecar.storeTime()-before, <-peak
+	took, store, most := time.Since(began), storeTime(v.sidecar.t, v.sidecar.ch)-before, <-peak
 	var reports []struct{ Checked int }
 	if err != nil || json.Unmarshal(said.Bytes(), &reports) != nil || len(reports) != 1 || reports[0].Checked != n {
 		v.t.Fatalf("pgwitness verify: %v\n%s%s", err, said.String(), warned.String())
