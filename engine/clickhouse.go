@@ -36,6 +36,9 @@ type ClickHouseConfig struct {
 	Roles []Role
 	// MemoryLimit bounds the whole engine, in bytes; 0 means 2 GiB.
 	MemoryLimit int64
+	// KeepFree is how many bytes of a disk the engine leaves alone: inserts and merges that would
+	// need them are refused before they begin. 0 means 256 MiB.
+	KeepFree int64
 	// Executable is the command line that serves the engine: it must call ServeClickHouse with the
 	// values of --config and --library, which are appended. Empty means our own executable with
 	// `engine serve-clickhouse`.
@@ -46,6 +49,10 @@ type ClickHouseConfig struct {
 }
 
 // ClickHouse is one embedded ClickHouse engine. Its methods may be called from any goroutine.
+//
+// BUG(pgwitness): libchdb 26.7.2 drops the errors of write(2): on a disk that becomes full in the middle
+// of an insert or a merge it reports success and keeps files of zero bytes. ClickHouse's own server reports
+// "Cannot write to file …, errno: 28". Hence KeepFree: what has begun still finds its room.
 type ClickHouse struct {
 	config ClickHouseConfig
 
@@ -61,6 +68,9 @@ func NewClickHouse(config ClickHouseConfig) *ClickHouse {
 	config.Dir = absolute(config.Dir)
 	if config.MemoryLimit == 0 {
 		config.MemoryLimit = 2 << 30
+	}
+	if config.KeepFree == 0 {
+		config.KeepFree = 256 << 20
 	}
 	return &ClickHouse{config: config, tcp: config.TCPPort, http: config.HTTPPort}
 }

@@ -61,7 +61,11 @@ func (c *ClickHouse) limitsXML(x *xmlText) {
 
 func (c *ClickHouse) storageXML(x *xmlText) {
 	x.open("storage_configuration")
-	x.open("disks").open("cold").leaf("path", c.path("cold")+"/").close().close()
+	reserve := strconv.FormatInt(c.config.KeepFree, 10)
+	x.open("disks")
+	x.open("default").leaf("keep_free_space_bytes", reserve).close()
+	x.open("cold").leaf("path", c.path("cold")+"/").leaf("keep_free_space_bytes", reserve).close()
+	x.close()
 	x.open("policies").open(TieredPolicy).open("volumes")
 	x.open("hot").leaf("disk", "default").close()
 	x.open("cold").leaf("disk", "cold").close()

@@ -29,3 +29,12 @@ func smallDisk(t testing.TB, size string) string {
 	})
 	return dir
 }
+
+// freeBytes is what the file system of a folder has left.
+func freeBytes(dir string) (int64, error) {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		return 0, err
+	}
+	return int64(fs.Bavail) * fs.Bsize, nil
+}

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"github.com/pgwitness/pgwitness/test/network"
 )
@@ -183,8 +186,8 @@ func freezeWalsender(b *bench, d time.Duration) {
 	}
 }
 
-// ballast fills what is free in a folder's file system until it is released.
-func (b *bench) ballast(dir string) (release func()) {
+// ballast fills what is free in a folder's file system but for some bytes, until it is released.
+func (b *bench) ballast(dir string, leave int64) (release func()) {
 	path := filepath.Join(dir, "ballast")
 	file, err := os.Create(path)
 	if err != nil {
@@ -192,12 +195,12 @@ func (b *bench) ballast(dir string) (release func()) {
 		return func() {}
 	}
 	block := make([]byte, 1<<20)
-	for size := len(block); size > 0; {
+	for size := len(block); size > 0 && (leave == 0 || b.free(dir) > leave); {
 		if _, err = file.Write(block[:size]); err != nil {
 			size /= 16
 		}
 	}
-	if !errors.Is(err, syscall.ENOSPC) {
+	if err != nil && (leave > 0 || !errors.Is(err, syscall.ENOSPC)) {
 		b.t.Errorf("fill %s: %v", dir, err)
 	}
 	return func() {
@@ -207,8 +210,27 @@ func (b *bench) ballast(dir string) (release func()) {
 	}
 }
 
+// notEnoughSpace is ClickHouse's code of a reservation that is refused.
+const notEnoughSpace = 243
+
+// free is how many bytes the file system of a folder has left.
+func (b *bench) free(dir string) int64 {
+	free, err := freeBytes(dir)
+	if err != nil {
+		b.t.Errorf("ask what is free in %s: %v", dir, err)
+	}
+	return free
+}
+
+// fillClickHouse leaves no room beside what ClickHouse keeps free, so that it refuses whatever would
+// begin. Half of that reserve is left to what has begun, because the engine of the tests drops the
+// errors of write(2): see engine.ClickHouse.
 func fillClickHouse(b *bench, d time.Duration) {
-	release := b.ballast(b.chDisk)
+	release := b.ballast(b.chDisk, chReserve/2)
+	var refusal *clickhouse.Exception
+	if err := b.admin.Exec(context.Background(), "INSERT INTO torture_room VALUES (1)"); !errors.As(err, &refusal) || refusal.Code != notEnoughSpace {
+		b.t.Errorf("an insert into a full disk: %v, want NOT_ENOUGH_SPACE", err)
+	}
 	wait(d)
 	release()
 }
@@ -216,7 +238,7 @@ func fillClickHouse(b *bench, d time.Duration) {
 // fillState leaves the sidecar no room at home while it cannot store anything
 // elsewhere either.
 func fillState(b *bench, d time.Duration) {
-	release := b.ballast(b.stateDisk)
+	release := b.ballast(b.stateDisk, 0)
 	b.networks[theCHNetwork].Turn(network.Hole)
 	wait(d)
 	b.networks[theCHNetwork].Reset()

@@ -40,6 +40,8 @@ const (
 	// brakeAfter is when the load slows down, so that a slow machine is behind
 	// because of faults, and not because it is slow.
 	brakeAfter = 5 * time.Second
+	// chReserve is what ClickHouse keeps free of its small disk.
+	chReserve = 1 << 30
 )
 
 // bench is the torture: two sidecars of one stream, real servers, networks that
@@ -54,6 +56,7 @@ type bench struct {
 	chDisk    string // file systems of their own, small; "" where none can be mounted
 	stateDisk string
 	reader    driver.Conn
+	admin     driver.Conn
 	ledger    *ledger
 	census    *demo.Census
 	shop      *demo.Shop
@@ -96,13 +99,13 @@ func newBench(t *testing.T) *bench {
 		b.seed = uint64(time.Now().UnixNano())
 	}
 	b.random = rand.New(rand.NewPCG(b.seed, 0))
-	b.chDisk, b.stateDisk = smallDisk(t, "1500m"), smallDisk(t, "24m")
+	b.chDisk, b.stateDisk = smallDisk(t, "2500m"), smallDisk(t, "24m")
 	b.pg = harness.PostgresServer(t, 0, map[string]string{
 		"wal_sender_timeout": "4s", "max_prepared_transactions": "100", "checkpoint_timeout": "30s", "max_wal_size": "256MB",
 	})
 	b.ch = harness.ClickHouseServer(t, func(c *engine.ClickHouseConfig) {
 		if b.chDisk != "" {
-			c.Dir = b.chDisk
+			c.Dir, c.KeepFree = b.chDisk, chReserve
 		}
 	})
 	b.shop = newShop(t, b.pg, func(c *demo.Config) { // at a pace that leaves the machine room for faults
@@ -115,7 +118,8 @@ func newBench(t *testing.T) *bench {
 	b.direct = newSidecar(t, b.pg, b.ch, b.configuration())
 	b.sidecars = b.behindNetworks()
 	b.census = openCensus(t, b.pg)
-	b.reader = b.ch.Connect("reader")
+	b.reader, b.admin = b.ch.Connect("reader"), b.ch.Connect(engine.Admin)
+	b.ch.Exec("CREATE TABLE " + b.ch.Database + ".torture_room (n UInt8) ENGINE = MergeTree ORDER BY n")
 	return b
 }
 
