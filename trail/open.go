@@ -18,7 +18,7 @@ import (
 // and count as unknown wherever values are compared. A column that was personal
 // for a part of the trail only is then one column again.
 func (t *Trail) Opening(vault store.Server) *Trail {
-	return &Trail{server: t.server, opener: &opener{ask: &Trail{server: vault}}}
+	return &Trail{connections: t.connections, opener: &opener{ask: New(vault)}}
 }
 
 // opener looks up what tokens stand for, for one reading at a time.

@@ -15,6 +15,7 @@ package trail
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -25,16 +26,17 @@ import (
 	"github.com/pgwitness/pgwitness/store"
 )
 
-// Trail reads from one ClickHouse server. It holds no connection: each question
-// opens one and closes it, so that a Trail can be asked from many goroutines.
+// Trail reads from one ClickHouse server. It can be asked from many goroutines:
+// each question has a connection for itself. A connection is closed a second
+// after its last question, so nobody has to close a Trail.
 type Trail struct {
-	server store.Server
-	opener *opener // nil: tokens stay
+	connections *connections
+	opener      *opener // nil: tokens stay
 }
 
 // New returns a Trail that reads from server, as a user who may SELECT from
 // audit_logs.
-func New(server store.Server) *Trail { return &Trail{server: server} }
+func New(server store.Server) *Trail { return &Trail{connections: &connections{server: server}} }
 
 // Entries yields the entries that f asks for, in the order it asks for. Of
 // more entries than the limit, the newest are yielded; More tells that there
@@ -75,8 +77,7 @@ type query struct {
 	params []proto.Parameter
 }
 
-// entries runs q, whose columns are those of an entry, on a connection of its
-// own.
+// entries runs q, whose columns are those of an entry.
 func (t *Trail) entries(ctx context.Context, q query) iter.Seq2[*audit.Entry, error] {
 	if t.opener != nil {
 		return t.opener.opened(ctx, t.sealed(ctx, q))
@@ -87,31 +88,32 @@ func (t *Trail) entries(ctx context.Context, q query) iter.Seq2[*audit.Entry, er
 // sealed is entries as they are stored.
 func (t *Trail) sealed(ctx context.Context, q query) iter.Seq2[*audit.Entry, error] {
 	return func(yield func(*audit.Entry, error) bool) {
-		client, err := t.server.Dial(ctx)
-		if err != nil {
-			yield(nil, fmt.Errorf("read the trail: %w", err))
-			return
-		}
-		defer client.Close() // nothing was written: an error now changes nothing
-		for e, err := range store.Entries(ctx, client, q.text, q.params...) {
-			if !yield(e, err) {
-				return
+		over := false // an error was told, or nobody wants more
+		err := t.connections.with(ctx, func(client *ch.Client) error {
+			for e, err := range store.Entries(ctx, client, q.text, q.params...) {
+				if over = !yield(e, err) || err != nil; over {
+					return errOver
+				}
 			}
+			return nil
+		})
+		if err != nil && !over {
+			yield(nil, err)
 		}
 	}
 }
 
-// receive runs q on a connection of its own and calls use after each block of
-// its result. The results keep their rows only until use returns.
+// errOver closes the connection of a question whose answer is not read to its end.
+var errOver = errors.New("over")
+
+// receive runs q and calls use after each block of its result. The results keep
+// their rows only until use returns.
 func (t *Trail) receive(ctx context.Context, q query, results proto.Results, use func() error) error {
-	client, err := t.server.Dial(ctx)
-	if err != nil {
-		return fmt.Errorf("read the trail: %w", err)
-	}
-	defer client.Close() // nothing was written: an error now changes nothing
-	err = store.Receive(ctx, client, ch.Query{Body: q.text, Parameters: q.params, Result: results}, use)
-	if err != nil {
-		return fmt.Errorf("read the trail: %w", err)
-	}
-	return nil
+	return t.connections.with(ctx, func(client *ch.Client) error {
+		err := store.Receive(ctx, client, ch.Query{Body: q.text, Parameters: q.params, Result: results}, use)
+		if err != nil {
+			return fmt.Errorf("read the trail: %w", err)
+		}
+		return nil
+	})
 }
