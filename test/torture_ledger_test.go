@@ -42,11 +42,12 @@ type ledger struct {
 	mu    sync.Mutex
 	last  int64
 	told  map[int64]outcome // by token
+	why   map[int64]string  // of those that did not commit: their kind, and what the client was told
 	kinds map[string]*[3]int
 }
 
 func newLedger() *ledger {
-	return &ledger{told: make(map[int64]outcome), kinds: make(map[string]*[3]int)}
+	return &ledger{told: make(map[int64]outcome), why: make(map[int64]string), kinds: make(map[string]*[3]int)}
 }
 
 func (l *ledger) token() int64 {
@@ -56,10 +57,13 @@ func (l *ledger) token() int64 {
 	return l.last
 }
 
-func (l *ledger) note(d *deed, o outcome) {
+func (l *ledger) note(d *deed, o outcome, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.told[d.token] = o
+	if o == rolledBack {
+		l.why[d.token] = fmt.Sprintf("%s: %v", d.kind, err)
+	}
 	if l.kinds[d.kind] == nil {
 		l.kinds[d.kind] = new([3]int)
 	}
@@ -129,7 +133,7 @@ var errAbort = errors.New("rolled back on purpose")
 func (l *ledger) transact(ctx context.Context, conn *pgx.Conn, random *rand.Rand, kind string, work func(d *deed) error) error {
 	d := &deed{ctx: ctx, random: random, kind: kind, token: l.token(), counts: make(map[string]count)}
 	o, err := l.attempt(conn, d, work)
-	l.note(d, o)
+	l.note(d, o, err)
 	if err == nil || errors.Is(err, errAbort) {
 		return nil
 	}
@@ -233,7 +237,7 @@ func (l *ledger) keep(t testing.TB, pg *harness.PG) (found int) {
 		kept[token] = true
 		switch l.told[token] {
 		case rolledBack:
-			t.Errorf("transaction %d is committed although its client was told that it is not", token)
+			t.Errorf("transaction %d is committed although its client was told that it is not (%s)", token, l.why[token])
 		case unknown:
 			found++
 		}
