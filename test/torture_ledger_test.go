@@ -168,10 +168,10 @@ func told(err error, kind string) (outcome, error) {
 		return unknown, nil // the server may still lose it in a crash
 	case err == nil:
 		return committed, nil
-	case errors.Is(err, pgx.ErrTxCommitRollback), pgconn.SafeToRetry(err), errors.As(err, &said) && !lost(said):
+	case errors.Is(err, pgx.ErrTxCommitRollback), errors.As(err, &said) && !lost(said):
 		return rolledBack, err
 	}
-	return unknown, err
+	return unknown, err // also where pgx says "conn closed", which its SafeToRetry takes for not sent
 }
 
 // lost reports whether an error of the server is about its own end, and not
