@@ -1,6 +1,7 @@
 package sink_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -37,4 +38,25 @@ func TestAnOldTrailGetsProjections(t *testing.T) {
 	if got := tr.Value(projected + "'" + tr.Database + "'"); got != "1" {
 		t.Errorf("%s parts have projections behind an insert, want the old one alone", got)
 	}
+}
+
+// The parts of a month become one when the last of them is old enough, which is
+// made to be soon here.
+func TestAMonthThatIsOverBecomesOnePart(t *testing.T) {
+	tr := newTrail(t)
+	table := tr.Database + ".audit_logs"
+	if got := tr.Value("SELECT engine_full FROM system.tables WHERE name = 'audit_logs' AND database = '" + tr.Database + "'"); !strings.Contains(got, "min_age_to_force_merge_seconds = 172800, min_age_to_force_merge_on_partition_only = 1") {
+		t.Fatalf("audit_logs is %s", got)
+	}
+	s := tr.sink()
+	head := insert(t, s, genesis(), 10)
+	head = insert(t, s, head, 10)
+	tr.Exec("ALTER TABLE " + table + " MODIFY SETTING min_age_to_force_merge_seconds = 1, merge_selecting_sleep_ms = 100, max_merge_selecting_sleep_ms = 100")
+	const parts = "SELECT count() FROM system.parts WHERE active AND table = 'audit_logs' AND database = "
+	for deadline := time.Now().Add(time.Minute); tr.Value(parts+"'"+tr.Database+"'") != "1"; {
+		if time.Now().After(deadline) {
+			t.Fatal("there are still ", tr.Value(parts+"'"+tr.Database+"'"), " parts")
+		}
+	}
+	tr.mustHold(head)
 }
