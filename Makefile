@@ -114,7 +114,7 @@ BENCH_PEER    ?=
 BENCH_ENV   = PGWITNESS_BENCH="$(abspath $(BENCH))" PGWITNESS_BENCH_RUNS=$(BENCH_RUNS) PGWITNESS_BENCH_ROWS=$(BENCH_ROWS) PGWITNESS_BENCH_SECONDS=$(BENCH_SECONDS) PGWITNESS_BENCH_AGAINST=$(abspath $(BENCH_AGAINST)) PGWITNESS_BENCH_PEER=$(abspath $(BENCH_PEER))
 
 .PHONY: bench
-bench: bench-pipeline bench-latency bench-growth bench-verify bench-overhead bench-queries ## Measure everything (three quarters of an hour)
+bench: bench-pipeline bench-latency bench-growth bench-verify bench-overhead bench-queries ## Measure everything (an hour)
 
 .PHONY: bench-short
 bench-short: ## Measure the pipeline in small (under 3 minutes)
@@ -145,7 +145,7 @@ bench-growth: engines ## What a change costs with 10 to 300 columns and rows of 
 	$(BENCH_ENV) go test -count=1 -timeout 60m -v -run '^TestGrowth$$' ./test/bench
 
 .PHONY: bench-queries
-bench-queries: engines ## Questions over 20 million entries, and what their layout costs (10 minutes, 6 GB)
+bench-queries: engines ## Questions over 20 million entries, and what their layout costs (20 minutes, 20 GB)
 	$(BENCH_ENV) go test -count=1 -timeout 60m -v -run '^TestQueries$$' ./test/bench
 
 .PHONY: profile

@@ -59,6 +59,7 @@ func (l *latency) fillBank() {
 func (l *latency) bank(runs, seconds int, full bool) {
 	l.t.Helper()
 	if full {
+		l.pin(os.Getpid(), ourCPU) // with its children; then those
 		l.pin(l.pg.Server.PID(), bankCPU)
 		l.pin(l.ch.Server.PID(), ourCPU)
 		l.sidecar.cpus = ourCPU

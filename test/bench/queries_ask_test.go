@@ -223,7 +223,7 @@ func (a *archive) ask(table *auditTrail, runs int) string {
 		}
 	}
 	var text strings.Builder
-	fmt.Fprintf(&text, "\n%s, medians of %d warm ones; product: as pgwitness trail and state ask, over the network to Go; PostgreSQL: an audit table of %d of the entries\n", title, 3*runs, table.size())
+	fmt.Fprintf(&text, "\n%s, medians of %d warm ones; product: as pgwitness trail and state ask, over the network to Go; PostgreSQL: an audit table of the same entries\n", title, 3*runs)
 	for _, q := range all {
 		b.Variants = append(b.Variants, q.name)
 		own, sql, theirs := a.report.Median(title, q.name, product), a.report.Median(title, q.name, analyst), a.report.Median(title, q.name, postgres)
@@ -236,10 +236,13 @@ func (a *archive) ask(table *auditTrail, runs int) string {
 			fmt.Fprintf(&text, "  PostgreSQL %8.1f (%.1fx SQL)", theirs, theirs/sql)
 		}
 		if q.goal > 0 {
-			fmt.Fprintf(&text, "  goal %.0f %s", q.goal, verdictOf(max(own, sql) <= q.goal))
+			fmt.Fprintf(&text, "  goal %.0f: SQL %s", q.goal, verdictOf(sql <= q.goal))
+		}
+		if q.goal > 0 && own > 0 {
+			fmt.Fprintf(&text, ", product %s", verdictOf(own <= q.goal))
 		}
 		if theirs > slowMillis {
-			fmt.Fprintf(&text, "  goal %.0fx %s", faster, verdictOf(theirs >= faster*sql))
+			fmt.Fprintf(&text, "  goal %.0fx: %s", faster, verdictOf(theirs >= faster*sql))
 		}
 		text.WriteString("\n")
 	}

@@ -36,8 +36,6 @@ const (
 	fillStep = 400_000
 	// liveInsert is how many entries the sidecar sends at once when little happens.
 	liveInsert = 1000
-	// auditRows is how many entries the audit table in PostgreSQL gets at most.
-	auditRows = 2_000_000
 	// settleLimit is how long merges may take to come to rest.
 	settleLimit = 10 * time.Minute
 )
@@ -162,6 +160,13 @@ func (a *archive) settle(from int) {
 	defer admin.Close()
 	for _, name := range projections() {
 		if err := admin.Exec(a.t.Context(), "ALTER TABLE audit_logs MATERIALIZE PROJECTION "+name+" SETTINGS mutations_sync = 2"); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	// A month that is over is merged into one part after two days (0011_months.sql).
+	months := a.ch.Value("SELECT arrayStringConcat(arrayPopBack(arraySort(groupUniqArray(partition))), ' ') FROM system.parts WHERE active AND database = '" + a.ch.Database + "' AND table = 'audit_logs'")
+	for month := range strings.FieldsSeq(months) {
+		if err := admin.Exec(a.t.Context(), "OPTIMIZE TABLE audit_logs PARTITION ID '"+month+"' FINAL"); err != nil {
 			a.t.Fatal(err)
 		}
 	}
