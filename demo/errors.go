@@ -2,7 +2,9 @@ package demo
 
 import (
 	"errors"
+	"strings"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -50,4 +52,14 @@ func noRoom(err error) bool {
 		return true
 	}
 	return false
+}
+
+// RefusedCommit reports whether err, the end of a transaction, says that it was
+// not committed. Where it does not, COMMIT may have been carried out: a server
+// that goes down (class 57P) says so instead of what became of the transaction,
+// and pgx takes a COMMIT whose connection broke ("conn closed") for one that was
+// never sent, so that its SafeToRetry is not to be asked.
+func RefusedCommit(err error) bool {
+	state := sqlState(err)
+	return state != "" && !strings.HasPrefix(state, "57P") || errors.Is(err, pgx.ErrTxCommitRollback)
 }

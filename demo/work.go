@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -118,12 +117,8 @@ func (p *program) failed(conn *pgxpool.Conn, err error) error {
 // whose outcome it could not tell any more: COMMIT may have been carried out
 // before the connection broke.
 func (p *program) uncommitted(conn *pgxpool.Conn, err error) error {
-	// A server that goes down says so instead of what became of the transaction, and pgx calls a
-	// COMMIT whose connection broke safe to repeat ("conn closed").
-	state := sqlState(err)
-	told := state != "" && !strings.HasPrefix(state, "57P") || errors.Is(err, pgx.ErrTxCommitRollback)
 	p.tally.note(func(t *Tally) {
-		if told {
+		if RefusedCommit(err) {
 			t.RolledBack++
 		} else {
 			t.Unknown++

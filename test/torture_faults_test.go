@@ -11,8 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
-
+	"github.com/pgwitness/pgwitness/store"
 	"github.com/pgwitness/pgwitness/test/network"
 )
 
@@ -210,9 +209,6 @@ func (b *bench) ballast(dir string, leave int64) (release func()) {
 	}
 }
 
-// notEnoughSpace is ClickHouse's code of a reservation that is refused.
-const notEnoughSpace = 243
-
 // free is how many bytes the file system of a folder has left.
 func (b *bench) free(dir string) int64 {
 	free, err := freeBytes(dir)
@@ -227,8 +223,7 @@ func (b *bench) free(dir string) int64 {
 // errors of write(2): see engine.ClickHouse.
 func fillClickHouse(b *bench, d time.Duration) {
 	release := b.ballast(b.chDisk, chReserve/2)
-	var refusal *clickhouse.Exception
-	if err := b.admin.Exec(context.Background(), "INSERT INTO torture_room VALUES (1)"); !errors.As(err, &refusal) || refusal.Code != notEnoughSpace {
+	if err := b.admin.Exec(context.Background(), "INSERT INTO torture_room VALUES (1)"); store.Code(err) != store.CodeNotEnoughSpace {
 		b.t.Errorf("an insert into a full disk: %v, want NOT_ENOUGH_SPACE", err)
 	}
 	wait(d)

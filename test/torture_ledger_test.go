@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pgwitness/pgwitness/demo"
 	"github.com/pgwitness/pgwitness/test/harness"
 )
 
@@ -162,21 +163,16 @@ func (l *ledger) attempt(conn *pgx.Conn, d *deed, work func(d *deed) error) (out
 
 // told is what the answer to a COMMIT tells.
 func told(err error, kind string) (outcome, error) {
-	var said *pgconn.PgError
 	switch {
 	case err == nil && kind == "asynchronous":
 		return unknown, nil // the server may still lose it in a crash
 	case err == nil:
 		return committed, nil
-	case errors.Is(err, pgx.ErrTxCommitRollback), errors.As(err, &said) && !lost(said):
+	case demo.RefusedCommit(err):
 		return rolledBack, err
 	}
-	return unknown, err // also where pgx says "conn closed", which its SafeToRetry takes for not sent
+	return unknown, err
 }
-
-// lost reports whether an error of the server is about its own end, and not
-// about the statement.
-func lost(e *pgconn.PgError) bool { return strings.HasPrefix(e.Code, "57P") }
 
 // commitPrepared ends a transaction in two phases.
 func (d *deed) commitPrepared(conn *pgx.Conn) (outcome, error) {

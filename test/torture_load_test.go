@@ -118,7 +118,7 @@ func (l *load) client(open context.Context, random *rand.Rand) error {
 // was in the way, the server goes down, or what was prepared was settled.
 func harmless(err error) bool {
 	var said *pgconn.PgError
-	return errors.As(err, &said) && (lost(said) || strings.HasPrefix(said.Code, "40") || said.Code == "55P03" || said.Code == "42704")
+	return errors.As(err, &said) && (strings.HasPrefix(said.Code, "57P") || strings.HasPrefix(said.Code, "40") || said.Code == "55P03" || said.Code == "42704")
 }
 
 func choose(random *rand.Rand) chore {
