@@ -133,7 +133,7 @@ bench-verify: engines ## How fast a trail is verified, and in how much memory (3
 	$(BENCH_ENV) go test -count=1 -timeout 60m -v -run '^TestVerify$$' ./test/bench
 
 .PHONY: bench-latency
-bench-latency: engines ## How long a commit takes until it can be asked for, and what pgbench has left (5 minutes)
+bench-latency: engines ## How long a commit takes until it can be asked for, and what pgbench has left (15 minutes)
 	$(BENCH_ENV) go test -count=1 -timeout 60m -v -run '^TestLatency$$' ./test/bench
 
 .PHONY: bench-parts

@@ -2,6 +2,9 @@ package audit
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"strconv"
 	"testing"
 )
 
@@ -73,6 +76,24 @@ func TestEntryID(t *testing.T) {
 	}
 	if back, ok := ParseUUID(id.String()); !ok || back != id {
 		t.Errorf("%s reads back as %s", id, back)
+	}
+}
+
+// Ids that are made one behind the other are those of the formula, wherever
+// stream, transaction and number of digits change.
+func TestEntryIDsOneBehindTheOther(t *testing.T) {
+	var ids EntryIDs
+	for _, stream := range []string{"shop", "s", "a stream with a longer name", "shop"} {
+		for _, lsn := range []LSN{0, 9, 10, 0x16B374D848, 1<<64 - 1} {
+			for _, ordinal := range []uint32{0, 1, 9, 10, 99, 1<<32 - 1, 3} {
+				number := func(n uint64) string { s := strconv.FormatUint(n, 10); return fmt.Sprintf("%d:%s,", len(s), s) }
+				sum := sha256.Sum256([]byte(fmt.Sprintf("%d:%s,%d:%s,", len(IDTag), IDTag, len(stream), stream) + number(uint64(lsn)) + number(uint64(ordinal))))
+				id := ids.ID(stream, 0, Position{lsn, ordinal})
+				if id[7] != sum[1] || !bytes.Equal(id[9:], sum[3:10]) || id[6]&0x0f != sum[0]&0x0f || id[8]&0x3f != sum[2]&0x3f {
+					t.Errorf("%s %d %d: %s is not of %x", stream, lsn, ordinal, id, sum[:10])
+				}
+			}
+		}
 	}
 }
 

@@ -14,12 +14,30 @@ const IDTag = "pgwitness/id/v1"
 // random part the first 74 bits of SHA-256 over ns(tag) ns(stream)
 // ns(dec(commit_lsn)) ns(dec(ordinal)). A replay makes the same id.
 func EntryID(stream string, timestamp int64, p Position) UUID {
-	var scratch [128]byte
-	b := AppendNetstring(scratch[:0], IDTag)
-	b = AppendNetstring(b, stream)
-	b = appendUint(b, uint64(p.CommitLSN))
-	b = appendUint(b, uint64(p.Ordinal))
-	sum := sha256.Sum256(b)
+	var ids EntryIDs
+	return ids.ID(stream, timestamp, p)
+}
+
+// EntryIDs makes the ids of many entries: what those of a transaction have in
+// common is laid out once. It belongs to one goroutine. The zero value is ready
+// for use.
+type EntryIDs struct {
+	stream    string
+	commitLSN LSN
+	common    []byte // up to the ordinal; empty before the first id
+}
+
+// ID is EntryID.
+func (m *EntryIDs) ID(stream string, timestamp int64, p Position) UUID {
+	if len(m.common) == 0 || p.CommitLSN != m.commitLSN || stream != m.stream {
+		m.stream, m.commitLSN = stream, p.CommitLSN
+		m.common = AppendNetstring(m.common[:0], IDTag)
+		m.common = AppendNetstring(m.common, stream)
+		m.common = appendUint(m.common, uint64(p.CommitLSN))
+	}
+	whole := appendUint(m.common, uint64(p.Ordinal))
+	sum := sha256.Sum256(whole)
+	m.common = whole[:len(m.common)] // keeps the room for an ordinal
 
 	ms := uint64(timestamp / 1000)
 	var u UUID

@@ -33,6 +33,7 @@ type Enricher struct {
 	manned  bool // somebody waits at the desk; for the transaction at hand
 
 	tx      txState
+	ids     audit.EntryIDs
 	arena   arena
 	scratch []byte
 
@@ -199,7 +200,7 @@ func (e *Enricher) begin(dst []audit.Entry, ctx *context, tx *audit.Tx) ([]audit
 	n.XID = tx.XID
 	n.CommitLSN = tx.CommitLSN
 	n.Ordinal = e.tx.ordinal
-	n.ID = audit.EntryID(e.stream, tx.CommitTime, n.Position())
+	n.ID = e.ids.ID(e.stream, tx.CommitTime, n.Position())
 	e.tx.ordinal++
 	return dst, n
 }

@@ -61,6 +61,7 @@ type walker struct {
 	preimages *store.Preimages
 	preimage  []byte      // reused for every entry
 	entry     audit.Entry // likewise, of those that are looked at whole
+	ids       audit.EntryIDs
 	special   special
 
 	// The entries of one sequence, and those of the sequence seen before it.
@@ -125,7 +126,7 @@ func (w *walker) look(i int) seen {
 		position: e.Position, timestamp: e.Timestamp,
 	}
 	s.computed = link(s.prev, s.content)
-	s.idWrong = e.ID != audit.EntryID(e.Stream, e.Timestamp, e.Position)
+	s.idWrong = e.ID != w.ids.ID(e.Stream, e.Timestamp, e.Position)
 	return s
 }
 

@@ -28,12 +28,23 @@ const (
 
 	// bankClients is how many connections run transactions, one behind the other.
 	bankClients = 4
-	bankTitle   = "pgbench, TPC-B, set up for pgwitness"
 
-	without = "no sidecar runs"
+	without = "nobody reads the log"
 	beside  = "the sidecar runs, its walsender on its processor"
 	among   = "the sidecar runs, its walsender among the backends"
+	another = "pg_recvlogical to /dev/null instead, as the sidecar's"
+
+	// peerSlot is pg_recvlogical's: the sidecar's own is not to be moved by anybody else.
+	peerSlot = "bank_peer"
 )
+
+// bankTitles is the title of pgbench's transactions, by PostgreSQL's fsync. The goal
+// is for "on", PostgreSQL's default; "off" shows what the processor has to do for a
+// commit where no disk is waited for.
+var bankTitles = map[string]string{
+	"on":  "pgbench, TPC-B, set up for pgwitness, fsync on",
+	"off": "pgbench, TPC-B, set up for pgwitness, fsync off",
+}
 
 // bankCPU has PostgreSQL and the clients, ourCPU what the sidecar brings with it:
 // also while it does not run, so that what is compared is the same.
@@ -58,57 +69,106 @@ func (l *latency) fillBank() {
 // pgbench, transactions like its own are run.
 func (l *latency) bank(runs, seconds int, full bool) {
 	l.t.Helper()
-	if full {
-		l.pin(os.Getpid(), ourCPU) // with its children; then those
-		l.pin(l.pg.Server.PID(), bankCPU)
-		l.pin(l.ch.Server.PID(), ourCPU)
-		l.sidecar.cpus = ourCPU
-	}
-	variants := []string{without, beside, among}
 	if !full {
-		variants = variants[:2]
+		l.bankOf("off", []string{without, beside}, runs, seconds, full)
+		return
 	}
-	b := Block{Workload: bankTitle, Variants: variants, Metrics: []string{tpsMetric, aloneMetric, backendMetric}}
+	l.pin(os.Getpid(), ourCPU) // with its children; then those
+	l.pin(l.pg.Server.PID(), bankCPU)
+	l.pin(l.ch.Server.PID(), ourCPU)
+	l.sidecar.cpus = ourCPU
+	variants := []string{without, beside, among}
+	if _, err := exec.LookPath(receiver); err == nil {
+		variants = append(variants, another)
+	}
+	l.bankOf("on", variants, runs, seconds, full)
+	l.bankOf("off", variants, runs, seconds, full)
+}
+
+// bankOf runs pgbench for each variant in turn, with fsync on or off.
+func (l *latency) bankOf(fsync string, variants []string, runs, seconds int, full bool) {
+	l.t.Helper()
+	for _, q := range []string{"ALTER SYSTEM SET fsync = " + fsync, "SELECT pg_reload_conf()", "CHECKPOINT"} {
+		l.pg.Exec(q)
+	}
+	title := bankTitles[fsync]
+	l.blocks = append(l.blocks, Block{Workload: title, Variants: variants, Metrics: []string{tpsMetric, aloneMetric, backendMetric}})
 	Interleave(runs, variants, func(variant string) {
-		walsender := 0
-		if variant != without {
-			l.sidecar.start(l.sidecar.defaults())
-			l.sidecar.sync() // with what came while it was away
-			walsender = l.walsender()
-			if full && variant == beside {
-				l.pin(walsender, ourCPU)
-			}
+		walsender, stop := l.read(variant)
+		defer stop()
+		if full && walsender != 0 && variant != among {
+			l.pin(walsender, ourCPU)
 		}
-		l.bankSlice(variant, seconds, full, walsender)
-		if variant != without {
-			l.sidecar.stop()
-		}
+		l.bankSlice(title, variant, seconds, full, walsender)
 	})
-	l.blocks = append(l.blocks, b)
-	ratio := func(variant, metric string) float64 {
-		return l.report.Median(bankTitle, variant, metric) / max(1, l.report.Median(bankTitle, without, metric))
+	for _, variant := range variants[1:] {
+		ratio := func(metric string) float64 {
+			return l.report.Median(title, variant, metric) / max(1, l.report.Median(title, without, metric))
+		}
+		goal := ""
+		if fsync == "on" && variant == beside {
+			goal = fmt.Sprintf(" (goal: %.2fx)", tpsGoal)
+		}
+		l.find("fsync %s, %s: %.2fx of the transactions a second%s, %.2fx without what other processes took", fsync, variant, ratio(tpsMetric), goal, ratio(aloneMetric))
 	}
-	l.find("goal: %.2fx of the transactions a second without it (%.2fx; %.2fx without what other processes took; with the walsender among the backends %.2fx and %.2fx)", tpsGoal,
-		ratio(beside, tpsMetric), ratio(beside, aloneMetric), ratio(among, tpsMetric), ratio(among, aloneMetric))
+}
+
+// read has the log read as the variant says, by a walsender with the pid, until stop.
+func (l *latency) read(variant string) (walsender int, stop func()) {
+	l.t.Helper()
+	switch variant {
+	case without:
+		return 0, func() {}
+	case another:
+		return l.receive()
+	}
+	l.sidecar.start(l.sidecar.defaults())
+	l.sidecar.sync() // with what came while it was away
+	return l.walsender(benched), l.sidecar.stop
+}
+
+// receive has pg_recvlogical read what is written from now on.
+func (l *latency) receive() (walsender int, stop func()) {
+	l.t.Helper()
+	l.pg.Exec("SELECT pg_create_logical_replication_slot('" + peerSlot + "', 'pgoutput')")
+	cmd := exec.CommandContext(l.t.Context(), "taskset", "--cpu-list", ourCPU,
+		receiver, "--dbname", l.pg.DSN(), "--slot", peerSlot, "--start", "--file", "/dev/null", "--fsync-interval", "0",
+		"--option", "proto_version=1", "--option", "publication_names="+benched, "--option", "messages=true")
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	return l.walsender(peerSlot), func() {
+		l.t.Helper()
+		if err := cmd.Process.Kill(); err != nil {
+			l.t.Fatal(err)
+		}
+		if err := cmd.Wait(); cmd.ProcessState == nil {
+			l.t.Fatal(err)
+		}
+		l.sidecar.poll("the slot of pg_recvlogical is in use", func() bool {
+			return l.pg.Value("SELECT active FROM pg_replication_slots WHERE slot_name = $1", peerSlot) == "f"
+		})
+		l.pg.Exec("SELECT pg_drop_replication_slot('" + peerSlot + "')")
+	}
 }
 
 // bankSlice runs transactions for a while. On a machine that others use as well,
 // who comes to the second processor drives them to the first, so what PostgreSQL
 // and its clients had of theirs is measured, too.
-func (l *latency) bankSlice(variant string, seconds int, full bool, walsender int) {
+func (l *latency) bankSlice(title, variant string, seconds int, full bool, walsender int) {
 	l.t.Helper()
 	backends, server, idle := l.backendTime(walsender), l.backendTime(0), l.idleTime(full)
 	tps, clients := l.transactions(seconds, full)
 	n := tps * float64(seconds)
 	backends = l.backendTime(walsender) - backends
-	l.report.Add(bankTitle, variant, tpsMetric, tps)
-	l.report.Add(bankTitle, variant, backendMetric, micro(backends)/n)
+	l.report.Add(title, variant, tpsMetric, tps)
+	l.report.Add(title, variant, backendMetric, micro(backends)/n)
 	if full {
 		had := backends + clients + l.idleTime(full) - idle
 		if variant == among {
 			had += l.backendTime(0) - server - backends // the walsender
 		}
-		l.report.Add(bankTitle, variant, aloneMetric, n/had.Seconds())
+		l.report.Add(title, variant, aloneMetric, n/had.Seconds())
 	}
 }
 
@@ -217,11 +277,11 @@ func (l *latency) pin(pid int, cpus string) {
 	}
 }
 
-// walsender is the process that the sidecar streams from.
-func (l *latency) walsender() (pid int) {
+// walsender is the process that a slot is streamed from.
+func (l *latency) walsender(slot string) (pid int) {
 	l.t.Helper()
 	l.sidecar.poll("there is no walsender", func() bool {
-		text := l.pg.Value("SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IN (SELECT pid FROM pg_stat_replication)", benched)
+		text := l.pg.Value("SELECT active_pid FROM pg_replication_slots WHERE slot_name = $1 AND active_pid IN (SELECT pid FROM pg_stat_replication)", slot)
 		pid, _ = strconv.Atoi(text) // none: ""
 		return pid != 0
 	})

@@ -77,7 +77,7 @@ func TestLatency(t *testing.T) {
 	l.sidecar.stop()
 	l.bank(runs, slice, folder != "")
 	var text strings.Builder
-	fmt.Fprintf(&text, "%d CPUs, %s; PostgreSQL %s, synchronous_commit on, fsync off; the sidecar at its defaults (a window of 500 ms).\n",
+	fmt.Fprintf(&text, "%d CPUs, %s; PostgreSQL %s, synchronous_commit on, fsync off unless a title says on; the sidecar at its defaults (a window of 500 ms).\n",
 		l.report.Machine.CPUs, l.report.Machine.CPU, l.pg.Value("SHOW server_version"))
 	for _, b := range l.blocks {
 		l.report.Summarise(b)

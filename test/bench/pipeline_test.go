@@ -19,7 +19,8 @@ var pipelineTables string
 
 // Who drains a slot. The first is what the others are compared with.
 const (
-	recvlogical = "pg_recvlogical to /dev/null"
+	receiver    = "pg_recvlogical"
+	recvlogical = receiver + " to /dev/null"
 	loop        = "pglogrepl, parsed and thrown away"
 	peer        = "the program of " + PeerVariable
 	backlogLane = "pgwitness, backlog: sealed and stored"
@@ -145,7 +146,7 @@ func newPipeline(t testing.TB, full bool, runs int) *pipeline {
 	p.pg.Exec(pipelineTables)
 	p.sidecar = newSidecar(t, p.pg, p.ch, full)
 	p.sidecar.setUp()
-	if path, err := exec.LookPath("pg_recvlogical"); err == nil {
+	if path, err := exec.LookPath(receiver); err == nil {
 		p.readers = append(p.readers, reader{recvlogical, receiveBy(path), false})
 	}
 	if p.profiles = os.Getenv(ProfileVariable); p.profiles != "" {
