@@ -25,20 +25,28 @@ type EntryIDs struct {
 	stream    string
 	commitLSN LSN
 	common    []byte // up to the ordinal; empty before the first id
+	preimage  []byte
 }
 
 // ID is EntryID.
 func (m *EntryIDs) ID(stream string, timestamp int64, p Position) UUID {
+	m.preimage = m.AppendPreimage(m.preimage[:0], stream, p)
+	return HashedID(timestamp, sha256.Sum256(m.preimage))
+}
+
+// AppendPreimage appends the bytes that the hash in an id is taken over.
+func (m *EntryIDs) AppendPreimage(dst []byte, stream string, p Position) []byte {
 	if len(m.common) == 0 || p.CommitLSN != m.commitLSN || stream != m.stream {
 		m.stream, m.commitLSN = stream, p.CommitLSN
 		m.common = AppendNetstring(m.common[:0], IDTag)
 		m.common = AppendNetstring(m.common, stream)
 		m.common = appendUint(m.common, uint64(p.CommitLSN))
 	}
-	whole := appendUint(m.common, uint64(p.Ordinal))
-	sum := sha256.Sum256(whole)
-	m.common = whole[:len(m.common)] // keeps the room for an ordinal
+	return appendUint(append(dst, m.common...), uint64(p.Ordinal))
+}
 
+// HashedID is the id that has a time and a hash of EntryIDs.AppendPreimage.
+func HashedID(timestamp int64, sum Hash) UUID {
 	ms := uint64(timestamp / 1000)
 	var u UUID
 	for i := range 6 {

@@ -79,7 +79,7 @@ func (c *ClickHouse) Extent(ctx context.Context, stream string) (rows, last uint
 // by a default of the server: larger ones take memory and save no time.
 func (c *ClickHouse) Read(ctx context.Context, stream string, from, to uint64, use func(*store.Columns) error) error {
 	query := store.Select("stream = {stream:String} AND sequence BETWEEN {from:UInt64} AND {to:UInt64}",
-		"ORDER BY sequence SETTINGS optimize_use_projections = 0, max_threads = 1, optimize_read_in_order = 1, max_block_size = 8192")
+		"ORDER BY sequence SETTINGS optimize_use_projections = 0, max_threads = 1, optimize_read_in_order = 1, read_in_order_use_buffering = 0, max_block_size = 8192")
 	return c.with(ctx, func(client *ch.Client) error {
 		return store.Blocks(ctx, client, query, use, store.Param("stream", stream), store.Param("from", from), store.Param("to", to))
 	})

@@ -11,13 +11,13 @@ import (
 	"github.com/pgwitness/pgwitness/store"
 )
 
-// Sizes in entries. A segment is small enough that the workers finish at about
-// the same time, and large enough that opening a query does not count.
+// Sizes in entries. Every segment opens a query, which takes ten milliseconds, and
+// reads the granules at both of its ends, so they are as large as maxSegment
+// allows, and every worker has as many.
 const (
-	minSegment        = 1 << 14
-	maxSegment        = 1 << 20
-	segmentsPerWorker = 4
-	progressEvery     = 1 << 13
+	minSegment    = 1 << 14
+	maxSegment    = 1 << 20
+	progressEvery = 1 << 13
 )
 
 // trail is what is known of a stream before its entries are read.
@@ -72,7 +72,9 @@ func (r *run) cut(size uint64) {
 		return
 	}
 	if size == 0 {
-		size = min(max(r.total/uint64(r.o.parallel()*segmentsPerWorker), minSegment), maxSegment)
+		workers := uint64(r.o.parallel())
+		each := (r.total-1)/(workers*maxSegment) + 1 // segments of a worker
+		size = max((r.total-1)/(workers*each)+1, minSegment)
 	}
 	for i := uint64(0); i < r.total; i += size {
 		r.segments = append(r.segments, segment{from: r.from + i, to: r.from + i + size - 1})

@@ -1,24 +1,9 @@
 package verify
 
 import (
-	"crypto/sha256"
-
 	"github.com/pgwitness/pgwitness/audit"
 	"github.com/pgwitness/pgwitness/store"
 )
-
-// linkPrefix keeps the hash of a link apart from every other SHA-256 of the
-// format.
-const linkPrefix = 0x02
-
-// link is SHA256(0x02 || prev || content), the hash of an entry.
-func link(prev, content audit.Hash) audit.Hash {
-	var b [1 + 2*sha256.Size]byte
-	b[0] = linkPrefix
-	copy(b[1:], prev[:])
-	copy(b[1+sha256.Size:], content[:])
-	return sha256.Sum256(b[:])
-}
 
 // seen is what is remembered of an entry until its neighbours are known.
 type seen struct {
@@ -57,12 +42,10 @@ type walker struct {
 
 	openings openings
 
-	block     *store.Columns // at hand
-	preimages *store.Preimages
-	preimage  []byte      // reused for every entry
-	entry     audit.Entry // likewise, of those that are looked at whole
-	ids       audit.EntryIDs
-	special   special
+	block   *store.Columns // at hand
+	entry   audit.Entry    // reused for those that are looked at whole
+	special special
+	hashes  hashes
 
 	// The entries of one sequence, and those of the sequence seen before it.
 	// Each is more than one only in a trail that somebody tampered with.
@@ -71,29 +54,35 @@ type walker struct {
 
 // take is given the entries in order of sequence, block by block.
 func (w *walker) take(block *store.Columns) error {
-	w.block, w.preimages = block, block.Preimages()
+	w.block = block
 	w.special.find(block)
-	for i := range block.Rows() {
-		if err := w.takeEntry(i); err != nil {
-			return err
+	w.hashes.of(block)
+	var pair [2]seen
+	for i := 0; i < block.Rows(); i += len(pair) {
+		both := pair[:min(len(pair), block.Rows()-i)]
+		w.hashes.look(i, both)
+		for k := range both {
+			if err := w.takeEntry(i+k, &both[k]); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-func (w *walker) takeEntry(i int) error {
-	s := w.look(i)
+// takeEntry takes entry i of the block.
+func (w *walker) takeEntry(i int, s *seen) error {
 	if w.inside(s.sequence) {
-		if err := w.lookWhole(i, &s); err != nil {
+		if err := w.lookWhole(i, s); err != nil {
 			return err
 		}
 	}
 	if len(w.now) > 0 && w.now[0].sequence == s.sequence {
-		w.now = append(w.now, s)
+		w.now = append(w.now, *s)
 		return nil
 	}
-	w.settle(&s)
-	w.now, w.before = append(w.before[:0], s), w.now
+	w.settle(s)
+	w.now, w.before = append(w.before[:0], *s), w.now
 	return nil
 }
 
@@ -114,20 +103,6 @@ func (w *walker) expected() uint64 {
 		return w.from - 1
 	}
 	return w.from
-}
-
-// look computes everything that can be said about an entry by itself.
-func (w *walker) look(i int) seen {
-	var e store.Stitch
-	w.block.Stitch(i, &e)
-	w.preimage = w.preimages.Append(w.preimage[:0], i)
-	s := seen{
-		sequence: e.Sequence, prev: e.PrevHash, hash: e.Hash, content: sha256.Sum256(w.preimage),
-		position: e.Position, timestamp: e.Timestamp,
-	}
-	s.computed = link(s.prev, s.content)
-	s.idWrong = e.ID != w.ids.ID(e.Stream, e.Timestamp, e.Position)
-	return s
 }
 
 // lookWhole looks at the rest of the few entries that need it: those that are
