@@ -14,6 +14,7 @@ package sha256x2
 import (
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 )
 
 // Padding is the most that FIPS 180-4 §5.1.1 puts behind a message, in bytes.
@@ -58,11 +59,12 @@ func (h *Hasher) finish(s state, rest []byte) [sha256.Size]byte {
 
 // pad appends the padding: one bit, zeros, and the length in bits.
 func pad(m []byte) []byte {
-	var zeros [Padding]byte
-	bits := uint64(len(m)) * 8
-	m = append(m, 0x80)
-	m = append(m, zeros[:(2*sha256.BlockSize-8-len(m)%sha256.BlockSize)%sha256.BlockSize]...)
-	return binary.BigEndian.AppendUint64(m, bits)
+	n := len(m)
+	m = slices.Grow(m, Padding)[:(n+1+8+sha256.BlockSize-1)/sha256.BlockSize*sha256.BlockSize]
+	clear(m[n : len(m)-8])
+	m[n] = 0x80
+	binary.BigEndian.PutUint64(m[len(m)-8:], uint64(n)*8)
+	return m
 }
 
 // state is the working variables in the order of the instructions: f e b a h g d c.
@@ -72,8 +74,13 @@ type state [8]uint32
 var initial = state{0x9b05688c, 0x510e527f, 0xbb67ae85, 0x6a09e667, 0x5be0cd19, 0x1f83d9ab, 0xa54ff53a, 0x3c6ef372}
 
 func (s *state) sum() (sum [sha256.Size]byte) {
-	for i, word := range [8]uint32{s[3], s[2], s[7], s[6], s[1], s[0], s[5], s[4]} {
-		binary.BigEndian.PutUint32(sum[4*i:], word)
-	}
+	binary.BigEndian.PutUint32(sum[0:], s[3])
+	binary.BigEndian.PutUint32(sum[4:], s[2])
+	binary.BigEndian.PutUint32(sum[8:], s[7])
+	binary.BigEndian.PutUint32(sum[12:], s[6])
+	binary.BigEndian.PutUint32(sum[16:], s[1])
+	binary.BigEndian.PutUint32(sum[20:], s[0])
+	binary.BigEndian.PutUint32(sum[24:], s[5])
+	binary.BigEndian.PutUint32(sum[28:], s[4])
 	return sum
 }
