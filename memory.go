@@ -1,7 +1,7 @@
 package pgwitness
 
 const (
-	memoryBase  = 36 << 20 // of a sidecar that has nothing to do
+	memoryBase  = 33 << 20 // of a sidecar that has nothing to do, without its program
 	entryWeight = 128      // of an entry among columns, beside its values: keys of dictionaries, numbers, hashes
 	batchCopies = 2        // batches as columns: one being stored, one being gathered
 	feedCopies  = 5        // of a feed: being read, waiting, being enriched

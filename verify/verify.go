@@ -5,7 +5,8 @@
 //
 // What is hashed is put together from the columns as they are received, and not
 // by the lines that seal: the two agree because the published vectors say so, and
-// tests with odd values. Nothing is taken from the database but its columns, and
+// tests with odd values. Two entries are hashed at a time (sha256x2), and nothing
+// is called broken before the standard library has said so, too. Nothing is taken from the database but its columns, and
 // nothing from an earlier verification. sql/verify holds the same checks for
 // somebody who would rather not trust this program.
 //

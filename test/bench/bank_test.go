@@ -77,12 +77,12 @@ func (l *latency) bank(runs, seconds int, full bool) {
 	l.pin(l.pg.Server.PID(), bankCPU)
 	l.pin(l.ch.Server.PID(), ourCPU)
 	l.sidecar.cpus = ourCPU
-	variants := []string{without, beside, among}
+	variants := []string{without, beside}
 	if _, err := exec.LookPath(receiver); err == nil {
 		variants = append(variants, another)
 	}
-	l.bankOf("on", variants, runs, seconds, full)
 	l.bankOf("off", variants, runs, seconds, full)
+	l.bankOf("on", append(variants, among), runs, seconds, full)
 }
 
 // bankOf runs pgbench for each variant in turn, with fsync on or off.

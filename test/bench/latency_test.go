@@ -68,7 +68,7 @@ func TestLatency(t *testing.T) {
 	folder := os.Getenv(Variable)
 	rate, seconds, quiet, runs, slice := 200, 1, 1, 1, 1
 	if folder != "" {
-		rate, seconds, quiet, runs, slice = 2000, countOf(t, SecondsVariable, 60), 10, countOf(t, RunsVariable, 5), 15
+		rate, seconds, quiet, runs, slice = 2000, countOf(t, SecondsVariable, 60), 10, countOf(t, RunsVariable, 11), 6
 	}
 	l := newLatency(t, folder != "", runs)
 	title := fmt.Sprintf("commit to queryable, %d transactions/s for %d s", rate, seconds)
