@@ -9,10 +9,10 @@ import (
 	"github.com/pgwitness/pgwitness/audit"
 )
 
-// wrapDistance is so much log that the numbers of transactions, of which the
-// log holds the lower 32 bits, cannot have come round within it: each
-// transaction writes a commit record of more than 16 bytes.
-const wrapDistance = 1 << 36
+// wrapDistance is so much log that fewer than 2^31 transactions fit into it, since
+// each writes a record of more than 16 bytes when it ends: within it, the lower 32
+// bits that the log holds of a number tell the whole one.
+const wrapDistance = 1 << 35
 
 // sight says which transactions a snapshot of the audited database sees. It
 // takes no slot and waits for nobody, unlike a snapshot that a slot exports.
@@ -40,13 +40,8 @@ func look(ctx context.Context, tx pgx.Tx, before audit.LSN) (sight, error) {
 	return sight{before, seen}, err
 }
 
-// sees reports whether the snapshot has what the transaction of e did.
+// sees reports whether the snapshot has what the transaction of e did. What is
+// far back in the log it has.
 func (s *sight) sees(e *audit.Entry) bool {
-	if e.CommitLSN < s.before {
-		old := e.CommitLSN+wrapDistance < s.before
-		if old || int32(e.XID-uint32(s.snapshot.Max)) >= 0 {
-			return true // its number is not near those of the snapshot
-		}
-	}
-	return s.snapshot.Sees(e.XID)
+	return e.CommitLSN+wrapDistance < s.before || s.snapshot.Sees(e.XID)
 }
