@@ -6,9 +6,10 @@
 // What is hashed is put together from the columns as they are received, and not
 // by the lines that seal: the two agree because the published vectors say so, and
 // tests with odd values. Two entries are hashed at a time (sha256x2), and nothing
-// is called broken before the standard library has said so, too. Nothing is taken from the database but its columns, and
-// nothing from an earlier verification. sql/verify holds the same checks for
-// somebody who would rather not trust this program.
+// is called broken before the standard library has said so, too. Nothing is taken
+// from the database but its columns, and nothing from an earlier verification.
+// sql/verify holds the same checks for somebody who would rather not trust this
+// program.
 //
 // It never writes, never repairs, and never takes "could not be read" for
 // "holds" or for "broken": the first is an error, the second a Report.

@@ -28,6 +28,9 @@ const (
 
 	// bankClients is how many connections run transactions, one behind the other.
 	bankClients = 4
+	// bankTitle is followed by PostgreSQL's fsync. The goal is for "on", its default;
+	// "off" shows what a commit costs where no disk is waited for.
+	bankTitle = "pgbench, TPC-B, set up for pgwitness, fsync "
 
 	without = "nobody reads the log"
 	beside  = "the sidecar runs, its walsender on its processor"
@@ -37,14 +40,6 @@ const (
 	// peerSlot is pg_recvlogical's: the sidecar's own is not to be moved by anybody else.
 	peerSlot = "bank_peer"
 )
-
-// bankTitles is the title of pgbench's transactions, by PostgreSQL's fsync. The goal
-// is for "on", PostgreSQL's default; "off" shows what the processor has to do for a
-// commit where no disk is waited for.
-var bankTitles = map[string]string{
-	"on":  "pgbench, TPC-B, set up for pgwitness, fsync on",
-	"off": "pgbench, TPC-B, set up for pgwitness, fsync off",
-}
 
 // bankCPU has PostgreSQL and the clients, ourCPU what the sidecar brings with it:
 // also while it does not run, so that what is compared is the same.
@@ -91,7 +86,7 @@ func (l *latency) bankOf(fsync string, variants []string, runs, seconds int, ful
 	for _, q := range []string{"ALTER SYSTEM SET fsync = " + fsync, "SELECT pg_reload_conf()", "CHECKPOINT"} {
 		l.pg.Exec(q)
 	}
-	title := bankTitles[fsync]
+	title := bankTitle + fsync
 	l.blocks = append(l.blocks, Block{Workload: title, Variants: variants, Metrics: []string{tpsMetric, aloneMetric, backendMetric}})
 	Interleave(runs, variants, func(variant string) {
 		walsender, stop := l.read(variant)
@@ -131,9 +126,8 @@ func (l *latency) read(variant string) (walsender int, stop func()) {
 func (l *latency) receive() (walsender int, stop func()) {
 	l.t.Helper()
 	l.pg.Exec("SELECT pg_create_logical_replication_slot('" + peerSlot + "', 'pgoutput')")
-	cmd := exec.CommandContext(l.t.Context(), "taskset", "--cpu-list", ourCPU,
-		receiver, "--dbname", l.pg.DSN(), "--slot", peerSlot, "--start", "--file", "/dev/null", "--fsync-interval", "0",
-		"--option", "proto_version=1", "--option", "publication_names="+benched, "--option", "messages=true")
+	args := append([]string{"--cpu-list", ourCPU, receiver}, receiving(l.pg.DSN(), peerSlot)...)
+	cmd := exec.CommandContext(l.t.Context(), "taskset", args...)
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)
 	}

@@ -10,9 +10,15 @@ import (
 // receiveBy is PostgreSQL's own client, which writes what it gets to /dev/null.
 func receiveBy(program string) func(p *pipeline, c content) drained {
 	return func(p *pipeline, c content) drained {
-		return p.peer(program, "--dbname", p.pg.DSN(), "--slot", benched, "--start", "--file", "/dev/null", "--endpos", c.end, "--no-loop", "--fsync-interval", "0",
-			"--option", "proto_version=1", "--option", "publication_names="+benched, "--option", "messages=true")
+		return p.peer(program, append(receiving(p.pg.DSN(), benched), "--endpos", c.end, "--no-loop")...)
 	}
+}
+
+// receiving is the arguments of that client, which gets from a slot what the
+// sidecar gets.
+func receiving(dsn, slot string) []string {
+	return []string{"--dbname", dsn, "--slot", slot, "--start", "--file", "/dev/null", "--fsync-interval", "0",
+		"--option", "proto_version=1", "--option", "publication_names=" + benched, "--option", "messages=true"}
 }
 
 // drainBy is a program that drains a slot as that of the folder loop does.
